@@ -1,0 +1,5 @@
+//! burnbag: a secure, ephemeral file-transfer service.
+//!
+//! `docs/ARCHITECTURE.md` is the map; each module is one of its rooms.
+
+pub mod crypto;
