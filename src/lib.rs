@@ -2,4 +2,7 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module is one of its rooms.
 
+pub mod clock;
 pub mod crypto;
+pub mod storage;
+pub mod transfer;

@@ -1,0 +1,7 @@
+//! Wires and disks: the record store and the blob store, two real backends each.
+
+pub mod blob;
+pub mod records;
+
+pub use blob::{BlobError, BlobReader, BlobStore, BlobUpload, Listed};
+pub use records::{RecordStore, StoreError};

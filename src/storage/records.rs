@@ -1,0 +1,223 @@
+//! Where records live. `commit`, `lease` and `touch` are the only writing doors for a transfer (DESIGN §4).
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
+use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
+use crate::transfer::{
+    AccountId, Change, Event, Journal, LinkId, SlotOwner, State, TeamId, TokenId, Touch, Transfer, TransferId,
+};
+
+pub mod sqlite;
+
+/// Why the record store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The record changed since it was read: read again, decide again.
+    #[error("the record changed meanwhile")]
+    Conflict,
+    /// There is no such record.
+    #[error("there is no such record")]
+    NotFound,
+    /// The upload was ended, or a newer epoch took it over.
+    #[error("the upload was ended or taken over")]
+    TouchRefused,
+    /// No room is left.
+    #[error("the record store is full: {0}")]
+    Full(String),
+    /// It does not answer, or answers with an error. Whether a write was applied is not known: send it again under the
+    /// same operation id.
+    #[error("the record store failed: {0}")]
+    Unavailable(String),
+}
+
+/// A transfer with what stands beside its core.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The core.
+    pub transfer: Transfer,
+    /// The upload journal.
+    pub journal: Journal,
+    /// The counts of each link that was ever used.
+    pub counts: Vec<(LinkId, Counts)>,
+    /// Its open leases, in short.
+    pub leases: LeaseSummary,
+}
+
+impl Record {
+    /// The counts of one link.
+    #[must_use]
+    pub fn counts_of(&self, link: LinkId) -> Counts {
+        self.counts.iter().find(|(id, _)| *id == link).map_or(Counts::default(), |(_, counts)| *counts)
+    }
+}
+
+/// What opening a link needs, read in one step.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The transfer.
+    pub record: Record,
+    /// The link's slot; absent once the keys are destroyed.
+    pub slot: Option<Vec<u8>>,
+    /// The store's clock.
+    pub now: Timestamp,
+}
+
+/// Transfers whose time has come.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The store's clock.
+    pub now: Timestamp,
+    /// Earliest first. Each comes back by itself if nothing is committed to it before the claim ends.
+    pub transfers: Vec<(TeamId, TransferId)>,
+}
+
+/// What happened to a lease operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeaseAnswer {
+    /// The stream may send, under this lease.
+    Opened(StreamRef),
+    /// The stream may go on; for a settlement: it is recorded.
+    Goes,
+    /// The transfer has ended, the link is gone, or the lease is: the stream must stop. A settlement is recorded where
+    /// there was still a lease to record it in.
+    Stop,
+    /// The stream may not begin.
+    Refused(LeaseRefused),
+    /// So many leases were ended.
+    Ended(usize),
+}
+
+/// A token as it is needed to let its holder in, read in one step.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The token.
+    pub token: TokenRecord,
+    /// Its account.
+    pub account: Account,
+    /// Its team.
+    pub team: Team,
+    /// The store's clock.
+    pub now: Timestamp,
+}
+
+/// One entry of the outbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutboxEntry {
+    /// Dense from 1, in the order of commits; never used again.
+    pub seq: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// How long the outbox is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OutboxLength {
+    /// Entries not yet trimmed.
+    pub entries: u64,
+    /// The number of the last event that was ever written; 0 before the first.
+    pub last: u64,
+}
+
+/// The store of records. Implementations: `SQLite` , Redis.
+///
+/// A call for a transfer cannot be made without its team. A write is all or nothing and durable when it returns; dropped
+/// half-way it may still be applied, and can be sent again under the same operation id.
+#[async_trait]
+pub trait RecordStore: Send + Sync {
+    /// The store's clock.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// A value of the store's own: `store-id`, `log-id`, `kek-check:<version>`.
+    async fn meta(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Writes a value of the store's own where there is none, and returns what is there after that.
+    async fn set_meta(&self, name: &str, value: &str) -> Result<String, StoreError>;
+
+    /// One transfer.
+    async fn transfer(&self, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError>;
+
+    /// The team of a transfer, for who has proved a right to the transfer itself.
+    async fn team_of(&self, id: TransferId) -> Result<Option<TeamId>, StoreError>;
+
+    /// The transfer that a link opens, with that link's slot.
+    async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError>;
+
+    /// One slot.
+    async fn slot(
+        &self,
+        team: TeamId,
+        id: TransferId,
+        owner: SlotOwner,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Applies a change: core, slots, due index and events in one atomic step. Sent again it answers that it is applied.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the version is another, or the store refuses (a tombstone with an open lease).
+    async fn commit(&self, change: Change) -> Result<(), StoreError>;
+
+    /// [`RecordStore::commit`] for a batch: an answer each, in order; each is whole or nothing by itself.
+    async fn commit_all(&self, changes: Vec<Change>) -> Vec<Result<(), StoreError>>;
+
+    /// Takes, renews or settles a lease by the rules of [`crate::transfer::lease`], decided and written in one atomic step.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`]; a refusal is an answer.
+    async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError>;
+
+    /// Writes to the upload journal.
+    ///
+    /// # Errors
+    /// [`StoreError::TouchRefused`].
+    async fn touch(&self, touch: Touch) -> Result<(), StoreError>;
+
+    /// Up to `limit` transfers that are due, earliest first, each put off for `lease` so that nobody else takes it.
+    async fn claim(&self, limit: usize, lease: std::time::Duration) -> Result<Claimed, StoreError>;
+
+    /// Puts the purge of an ended transfer off until `at`, and counts the attempt.
+    async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// The earliest instant in the due index.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Adds events that belong to no change: refusals, what the sweep did. Sent again, an id that is there changes nothing.
+    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError>;
+
+    /// Up to `limit` events after `after`, in order.
+    async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Drops the events up to `seq`, which are in the log.
+    async fn trim(&self, seq: u64) -> Result<(), StoreError>;
+
+    /// How long the outbox is.
+    async fn outbox_length(&self) -> Result<OutboxLength, StoreError>;
+
+    /// Where these transfers stand, in order; absent: there is no such record. For the sweep.
+    async fn states(&self, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError>;
+
+    /// The token with this hash, with its account and team.
+    async fn login(&self, hash: [u8; 32]) -> Result<Option<Login>, StoreError>;
+
+    /// Notes that a token was used.
+    async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// An account by its name.
+    async fn account(&self, name: &str) -> Result<Option<Account>, StoreError>;
+
+    /// Every account.
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+
+    /// The tokens of an account, oldest first, revoked ones too.
+    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError>;
+
+    /// How many live transfers an account owns.
+    async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError>;
+
+    /// Applies a change of teams, accounts and tokens with its events.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError>;
+}

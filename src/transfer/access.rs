@@ -1,0 +1,204 @@
+//! Who may do what: teams, accounts and tokens (DESIGN §11).
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Context, Event, EventType};
+use super::id::{AccountId, TeamId, TokenId};
+use super::record::Sealed;
+use crate::clock::Timestamp;
+
+/// A set of capabilities.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything in the team.
+    Admin,
+    /// Sends, and ends what it sent.
+    Member,
+}
+
+impl Role {
+    /// The word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Member => "member",
+        }
+    }
+}
+
+/// A team: who owns transfers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Team {
+    /// Its id.
+    pub id: TeamId,
+    /// Its name.
+    pub name: String,
+    /// The shard in which everything of it lives.
+    pub shard: u8,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A person or a service in one team.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Its team.
+    pub team: TeamId,
+    /// Its name, one of a kind.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Goes up by one with each change of the account or its tokens.
+    pub version: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// It has an account key, wrapped under its tokens.
+    pub keyed: bool,
+}
+
+/// How an account proves itself. The token itself is nowhere; what is stored is its hash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Its id.
+    pub id: TokenId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The word after `bb_`.
+    pub kind: String,
+    /// SHA-256 of the whole token.
+    #[serde(with = "super::id::base64_bytes")]
+    pub hash: [u8; 32],
+    /// The account key, wrapped under this token (DESIGN §6).
+    pub wrapped: Sealed,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it stops; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Timestamp>,
+}
+
+impl TokenRecord {
+    /// Neither revoked nor past its end.
+    #[must_use]
+    pub fn stands(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
+    }
+}
+
+/// A decided change of teams, accounts and tokens, to be committed with its events in one atomic step.
+#[derive(Clone, Debug)]
+#[must_use = "a change does nothing until it is committed"]
+pub struct AccessChange {
+    team: Option<Team>,
+    account: Account,
+    expected: Option<u64>,
+    tokens: Vec<TokenRecord>,
+    events: Vec<Event>,
+}
+
+impl AccessChange {
+    /// A team made new.
+    #[must_use]
+    pub const fn team(&self) -> Option<&Team> {
+        self.team.as_ref()
+    }
+
+    /// The account after the change.
+    #[must_use]
+    pub const fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The version that the store must hold; absent: there must be no account of that name.
+    #[must_use]
+    pub const fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+
+    /// Tokens made or changed.
+    #[must_use]
+    pub fn tokens(&self) -> &[TokenRecord] {
+        &self.tokens
+    }
+
+    /// The events.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The first account of an empty store, an admin without a key, with the team that it belongs to.
+    pub fn first(team: TeamId, account: AccountId, context: &Context) -> Self {
+        let now = context.now;
+        Self {
+            team: Some(Team { id: team, name: "default".to_owned(), shard: 0, created: now }),
+            account: Account {
+                id: account,
+                team,
+                name: "admin".to_owned(),
+                role: Role::Admin,
+                version: 1,
+                created: now,
+                keyed: false,
+            },
+            expected: None,
+            tokens: Vec::new(),
+            events: vec![
+                context.event(0, EventType::TeamCreated),
+                context.event(1, EventType::AccountCreated),
+            ],
+        }
+    }
+}
+
+impl Account {
+    /// A further account of the same team, without a key until its first token.
+    pub fn create(team: TeamId, id: AccountId, name: &str, role: Role, context: &Context) -> AccessChange {
+        let account =
+            Self { id, team, name: name.to_owned(), role, version: 1, created: context.now, keyed: false };
+        let events = vec![context.event(0, EventType::AccountCreated)];
+        AccessChange { team: None, account, expected: None, tokens: Vec::new(), events }
+    }
+
+    /// A token more; the first one gives the account its key.
+    pub fn add_token(mut self, token: TokenRecord, context: &Context) -> AccessChange {
+        self.keyed = true;
+        self.changed(vec![token], vec![context.event(0, EventType::TokenCreated)])
+    }
+
+    /// Takes a token back.
+    pub fn revoke_token(self, mut token: TokenRecord, context: &Context) -> AccessChange {
+        token.revoked = Some(context.now);
+        self.changed(vec![token], vec![context.event(0, EventType::TokenRevoked)])
+    }
+
+    /// A new account key under a new token; every older token in `old` is revoked in the same step.
+    pub fn reset(mut self, token: TokenRecord, old: Vec<TokenRecord>, context: &Context) -> AccessChange {
+        self.keyed = true;
+        let mut events =
+            vec![context.event(0, EventType::AccountReset), context.event(1, EventType::TokenCreated)];
+        let mut tokens = vec![token];
+        for mut old in old.into_iter().filter(|old| old.revoked.is_none()) {
+            old.revoked = Some(context.now);
+            tokens.push(old);
+            events.push(context.event(events.len(), EventType::TokenRevoked));
+        }
+        self.changed(tokens, events)
+    }
+
+    fn changed(mut self, tokens: Vec<TokenRecord>, events: Vec<Event>) -> AccessChange {
+        let expected = self.version;
+        self.version += 1;
+        AccessChange { team: None, account: self, expected: Some(expected), tokens, events }
+    }
+}

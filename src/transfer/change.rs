@@ -1,0 +1,155 @@
+//! What a transition returns, and nothing else can make: the new record and its events.
+
+use super::event::{Context, Event, EventType};
+use super::id::{LinkId, TeamId, TransferId};
+use super::record::{KEPT_OPERATIONS, Transfer};
+
+/// Whose slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SlotOwner {
+    /// The owner, who has no link.
+    Owner,
+    /// A link.
+    Link(LinkId),
+}
+
+/// The wrapped transfer key of one slot; its bytes are `crypto`'s.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewSlot {
+    /// Whose it is.
+    pub owner: SlotOwner,
+    /// The slot of DESIGN §6.
+    pub bytes: Vec<u8>,
+}
+
+/// What a commit does to the slots of its transfer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Slots {
+    /// They stay.
+    Keep,
+    /// These are written, over what was there.
+    Put(Vec<NewSlot>),
+    /// All are destroyed: the transfer can never be opened again.
+    Destroy,
+}
+
+/// A decided change of a transfer's core, for [`RecordStore::commit`](crate::storage::RecordStore::commit).
+///
+/// Only a transition makes one, so that no state changes without its event:
+///
+/// ```compile_fail
+/// use burnbag::transfer::{Change, Slots, Transfer};
+/// fn forge(transfer: Transfer) -> Change {
+///     Change { record: transfer, expected: Some(1), events: vec![], slots: Slots::Keep, forget: false }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a change does nothing until it is committed"]
+pub struct Change {
+    pub(super) record: Transfer,
+    pub(super) expected: Option<u64>,
+    pub(super) context: Context,
+    pub(super) events: Vec<Event>,
+    pub(super) slots: Slots,
+    pub(super) forget: bool,
+}
+
+impl Change {
+    /// A change from the record as it was read to the one given, which the caller has altered.
+    pub(super) fn new(record: Transfer, expected: Option<u64>, context: &Context) -> Self {
+        let mut change = Self {
+            record,
+            expected,
+            context: context.clone(),
+            events: Vec::new(),
+            slots: Slots::Keep,
+            forget: false,
+        };
+        change.record.version = expected.unwrap_or(0) + 1;
+        change.record.operations.push(context.operation);
+        let old = change.record.operations.len().saturating_sub(KEPT_OPERATIONS);
+        change.record.operations.drain(..old);
+        change
+    }
+
+    pub(super) fn with(mut self, kind: EventType, fill: impl FnOnce(&mut Event)) -> Self {
+        let mut event = self.context.event(self.events.len(), kind);
+        event.transfer = Some(self.record.id);
+        fill(&mut event);
+        self.events.push(event);
+        self
+    }
+
+    /// A second transition in the same atomic step: both happen, or neither.
+    ///
+    /// # Errors
+    /// Those of the second transition; then nothing is changed.
+    pub fn and_then<E>(self, next: impl FnOnce(Transfer, &Context) -> Result<Self, E>) -> Result<Self, E> {
+        let Self { record, expected, context, mut events, slots, forget } = self;
+        let mut second = next(record, &context)?;
+        for mut event in std::mem::take(&mut second.events) {
+            event.id = format!("{}.{}", context.operation, events.len());
+            events.push(event);
+        }
+        second.record.version = expected.unwrap_or(0) + 1;
+        second.record.operations.dedup();
+        let slots = match (slots, second.slots) {
+            (first, Slots::Keep) => first,
+            (Slots::Put(mut first), Slots::Put(then)) => {
+                first.retain(|slot| then.iter().all(|new| new.owner != slot.owner));
+                first.extend(then);
+                Slots::Put(first)
+            }
+            (_, then) => then,
+        };
+        Ok(Self { expected, context, events, slots, forget: forget || second.forget, record: second.record })
+    }
+
+    /// The team whose record changes.
+    #[must_use]
+    pub const fn team(&self) -> TeamId {
+        self.record.team
+    }
+
+    /// The transfer that changes.
+    #[must_use]
+    pub const fn id(&self) -> TransferId {
+        self.record.id
+    }
+
+    /// The record after the change.
+    #[must_use]
+    pub const fn record(&self) -> &Transfer {
+        &self.record
+    }
+
+    /// The version that the store must hold for the change to apply; absent: there must be none.
+    #[must_use]
+    pub const fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+
+    /// Under what it happens.
+    #[must_use]
+    pub const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The events, to be recorded in the same atomic step.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// What happens to the slots.
+    #[must_use]
+    pub const fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Whether the record is dropped; refused while a lease is open.
+    #[must_use]
+    pub const fn forgets(&self) -> bool {
+        self.forget
+    }
+}

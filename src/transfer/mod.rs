@@ -1,0 +1,25 @@
+//! The domain: what a transfer is and what may happen to it. No I/O, no async.
+
+pub mod access;
+mod change;
+mod event;
+mod id;
+mod journal;
+pub mod lease;
+mod name;
+pub mod policy;
+mod ranges;
+mod record;
+mod transitions;
+
+pub use change::{Change, NewSlot, SlotOwner, Slots};
+pub use event::{Actor, Context, Event, EventType, Outcome};
+pub use id::{
+    AccountId, BlobKey, FileId, HolderId, InstanceId, InvalidId, LeaseId, LinkId, OperationId, StreamId,
+    TeamId, TokenId, TransferId,
+};
+pub use journal::{FileJournal, Journal, Touch, TouchRefused, due};
+pub use name::{FileName, InvalidName, MAX_NAME, MAX_SEGMENT};
+pub use ranges::{MAX_RANGES, Ranges};
+pub use record::{EndReason, Ended, File, FileState, KEPT_OPERATIONS, Link, Object, Sealed, State, Transfer};
+pub use transitions::{HARD_END, InvalidTransition, MAX_FILES, NewFile, NewLink, NewTransfer, WholeFile};
