@@ -61,6 +61,8 @@ pub struct NewTransfer {
     pub commitment: [u8; 32],
     /// The owner's slot, wrapped with the hard end.
     pub owner_slot: Vec<u8>,
+    /// Where Uploading ends if nothing comes.
+    pub upload_deadline: Timestamp,
 }
 
 /// What a file is begun with.
@@ -127,6 +129,7 @@ impl Transfer {
         };
         let mut change = Change::new(record, None, context).with(EventType::TransferCreated, |_| {});
         change.slots = Slots::Put(vec![NewSlot { owner: SlotOwner::Owner, bytes: new.owner_slot }]);
+        change.upload_deadline = Some(new.upload_deadline);
         change
     }
 
