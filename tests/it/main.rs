@@ -1,1 +1,8 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod crypto_derivations;
+mod crypto_layout;
+mod crypto_parsers;
+mod crypto_stream;
+mod crypto_tink;
+mod crypto_wycheproof;
