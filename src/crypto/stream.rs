@@ -163,6 +163,17 @@ impl Writer {
         Ok(std::mem::replace(&mut *self.buffer, fresh))
     }
 
+    /// Goes on in this buffer, where [`next_part`](Self::next_part) was given one without capacity: so one buffer
+    /// serves a whole upload, sent and refilled by turns. `Misuse` if the present one is in use.
+    pub fn refill(&mut self, mut buffer: Vec<u8>) -> Result<()> {
+        if self.buffer.capacity() > 0 {
+            return Err(CryptoError::Misuse("the buffer is still in use"));
+        }
+        buffer.clear();
+        *self.buffer = buffer;
+        Ok(())
+    }
+
     /// Seals the last segment and gives the rest of the ciphertext, 1 byte to a part, and the plaintext length of
     /// the whole run. `Misuse` if nothing was pushed after [`next_part`](Self::next_part).
     pub fn finish(mut self) -> Result<(Vec<u8>, u64)> {
