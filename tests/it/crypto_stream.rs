@@ -194,6 +194,7 @@ fn a_buffer_of_just_the_ciphertexts_length_is_enough_and_a_smaller_one_is_said()
         assert_eq!(writer.push(&text(length)).unwrap(), length);
         let more = writer.push(b"more");
         assert!(matches!(more, Err(CryptoError::Misuse(_))), "{length}");
+        assert!(writer.finish().is_err(), "a text that was cut is never sealed as whole");
     }
     for (capacity, part) in [(55, SEGMENT), (SEGMENT, 0), (SEGMENT, SEGMENT + 1)] {
         let made = Writer::new(&main_key(), &RUN, Header::generate(), Vec::with_capacity(capacity), part);
