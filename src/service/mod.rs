@@ -85,6 +85,10 @@ pub struct Service {
     pub due: Arc<Notify>,
     /// Rung when there is something to relay.
     pub outbox: Arc<Notify>,
+    /// Refusals that are not yet on record.
+    pub refusals: Refusals,
+    /// What goes on when its request is gone: uploads that are being ended, downloads that are being settled.
+    pub tasks: tokio_util::task::TaskTracker,
 }
 
 /// Who asks, before anything is proved.
