@@ -1,8 +1,11 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
 
-mod crypto_derivations;
-mod crypto_layout;
-mod crypto_parsers;
-mod crypto_stream;
-mod crypto_tink;
-mod crypto_wycheproof;
+mod blob_contract;
+mod blob_local;
