@@ -1,0 +1,4 @@
+//! HTTP: the connections, the routes and what they say.
+
+pub mod client;
+pub mod edge;
