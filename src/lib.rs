@@ -4,5 +4,6 @@
 
 pub mod clock;
 pub mod crypto;
+pub mod http;
 pub mod storage;
 pub mod transfer;
