@@ -7,5 +7,4 @@
     reason = "tests"
 )]
 
-mod blob_contract;
-mod blob_local;
+mod pages;
