@@ -7,4 +7,12 @@
     reason = "tests"
 )]
 
+mod blob_contract;
+mod blob_local;
+mod crypto_derivations;
+mod crypto_layout;
+mod crypto_parsers;
+mod crypto_stream;
+mod crypto_tink;
+mod crypto_wycheproof;
 mod pages;
