@@ -36,6 +36,7 @@ pub use buffers::Buffers;
 pub use complete::Sent;
 pub use download::{Chunk, Download, Holder};
 pub use error::ServiceError;
+pub use expire::{BATCH, Pass};
 pub use login::Caller;
 pub use open::{OpenFile, OpenTransfer};
 pub use refusals::{Refusal, Refusals};
