@@ -2,7 +2,9 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map; each module is one of its rooms.
 
+pub mod audit;
 pub mod clock;
 pub mod crypto;
 pub mod storage;
 pub mod transfer;
+pub mod workers;
