@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod clock;
 pub mod crypto;
+pub mod http;
 pub mod storage;
 pub mod transfer;
 pub mod workers;
