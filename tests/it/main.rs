@@ -16,3 +16,7 @@ mod crypto_stream;
 mod crypto_tink;
 mod crypto_wycheproof;
 mod pages;
+mod client_address;
+mod edge;
+mod edge_clients;
+mod edge_support;

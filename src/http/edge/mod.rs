@@ -68,7 +68,7 @@ impl Default for EdgeLimits {
             first_byte: Duration::from_secs(30),
             header: Duration::from_secs(15),
             idle_body: Duration::from_secs(30),
-            idle_write: Duration::from_secs(60),
+            idle_write: Duration::from_mins(1),
             keep_alive: Duration::from_secs(75),
             drain: Duration::from_secs(30),
         }

@@ -37,8 +37,10 @@ pub(super) struct Edge {
 pub(super) async fn run(stream: TcpStream, edge: Arc<Edge>) {
     let Ok(peer) = stream.peer_addr() else { return };
     // Until the first byte a connection costs its socket and this small future: hyper's buffers come later.
-    let first_byte = tokio::time::timeout(edge.limits.first_byte, stream.readable());
-    let Some(Ok(Ok(()))) = edge.stop.run_until_cancelled(first_byte).await else { return };
+    // A look, not `readable()`, which may say so too early.
+    let mut look = [0];
+    let first_byte = tokio::time::timeout(edge.limits.first_byte, stream.peek(&mut look));
+    let Some(Ok(Ok(1))) = edge.stop.run_until_cancelled(first_byte).await else { return };
     set_options(&stream);
     Box::pin(speak(stream, Connection::new(peer), &edge)).await;
 }
@@ -172,11 +174,12 @@ impl Service<Request<Incoming>> for Requests {
         } else {
             Body::empty()
         };
+        let stop = self.edge.stop.clone();
         let answer = tower::Service::call(&mut self.edge.router.clone(), Request::from_parts(parts, body));
         Box::pin(async move {
             let mut response = answer.await?;
-            if connection.state().is_unread() {
-                // hyper will not read the rest. Said so, clients stop sending and read the answer.
+            if connection.state().is_unread() || stop.is_cancelled() {
+                // hyper will not read the rest of a body. Told so, clients stop sending and read the answer.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| ResponseBody::new(body, connection)))
