@@ -57,21 +57,18 @@ function show({ deadline, files }, skew) {
   const one = files.length === 1;
   at("title").textContent = one ? "Your file" : "Your files";
   document.title = `${one ? "Your file" : "Your files"} · burnbag`;
-  at("lead").textContent = one
-    ? "The download starts by itself. If it does not, click the name."
-    : `${files.length} files. Click a name to download it.`;
+  at("lead").hidden = true;
   at("files").replaceChildren(...files.map(row));
   at("deadline").hidden = false;
   at("actions").hidden = true;
   result.hidden = false;
-  showDeadline(at("deadline"), deadline, skew, () => at("files").replaceChildren());
   result.focus();
-  if (one) {
-    say("Your browser downloads the file.");
-    location.assign(fileUrl(base, files[0].name));
-  } else {
+  say(one ? "The download starts by itself. If it does not, click the name." : `${files.length} files. Click a name to download it.`);
+  showDeadline(at("deadline"), deadline, skew, () => {
     say("");
-  }
+    at("files").replaceChildren();
+  });
+  if (one) location.assign(fileUrl(base, files[0].name));
 }
 
 async function open(secret) {
@@ -100,6 +97,7 @@ function ready() {
   error.hidden = true;
   at("insecure").hidden = window.isSecureContext;
   at("actions").hidden = !window.isSecureContext;
+  at("terminal").open = !window.isSecureContext;
   const secret = secretIn(location.hash);
   at("open").hidden = !secret;
   form.hidden = Boolean(secret);
