@@ -17,7 +17,10 @@ pub(super) struct Draft {
 
 impl Service {
     /// What can be told from the head of a request, before a byte of the body is asked for.
-    pub(super) async fn admit_upload(&self, length: Option<u64>) -> Result<(), ServiceError> {
+    ///
+    /// # Errors
+    /// The log cannot be written, the file is too large, or there is no room.
+    pub async fn admit_upload(&self, length: Option<u64>) -> Result<(), ServiceError> {
         self.gate.uploads()?;
         if let (Some(limit), Some(length)) = (self.rules.policy.max_upload_bytes, length)
             && length > limit

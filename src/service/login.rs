@@ -30,6 +30,12 @@ impl Caller {
     }
 }
 
+/// Whether a text has a token's form and checksum. Whose it is, is for [`Service::login`] to see.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    Token::looks_like(text)
+}
+
 impl Service {
     /// Lets the holder of a token in.
     ///

@@ -37,13 +37,13 @@ pub use complete::Sent;
 pub use download::{Chunk, Download, Holder};
 pub use error::ServiceError;
 pub use expire::{BATCH, Pass};
-pub use login::Caller;
-pub use open::{OpenFile, OpenTransfer};
+pub use login::{Caller, is_token};
+pub use open::{OpenFile, OpenTransfer, Proof};
 pub use refusals::{Refusal, Refusals};
 pub use sending::{NewUpload, Sending};
 pub use sweep::SweepReport;
 pub use ticket::TicketHolder;
-pub use view::{FileView, LinkView, TransferView};
+pub use view::{FileView, LinkView, TransferView, encode_path};
 
 /// What the operator decided.
 #[derive(Clone, Debug)]

@@ -5,6 +5,17 @@ use crate::crypto::{FileMeta, LinkSecret, PasswordBlock, PasswordKey, Slot, Tran
 use crate::storage::records::{Opening, Record};
 use crate::transfer::{FileId, LinkId, State, TransferId};
 
+/// What somebody says to prove a link: its secret. Whether it is the link's is for [`Service::open`] to see.
+pub struct Proof(pub(super) LinkSecret);
+
+impl Proof {
+    /// From the 43 characters after the `#` of a link; none for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        LinkSecret::parse(text).map(Self)
+    }
+}
+
 /// A transfer that a proved link opens, for the length of one request.
 pub struct OpenTransfer {
     /// The link.
@@ -56,7 +67,8 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::LinkNotFound`], the same for every reason; nothing is looked up for a secret that is not the link's.
-    pub async fn open(&self, link: LinkId, secret: &LinkSecret) -> Result<OpenTransfer, ServiceError> {
+    pub async fn open(&self, link: LinkId, proof: &Proof) -> Result<OpenTransfer, ServiceError> {
+        let secret = &proof.0;
         if !secret.proves(link.as_bytes()) {
             return Err(ServiceError::LinkNotFound);
         }

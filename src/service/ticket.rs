@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Holder, OpenTransfer, Service, ServiceError};
+use super::{Holder, OpenTransfer, Proof, Service, ServiceError};
 use crate::clock::Timestamp;
-use crate::crypto::{LinkSecret, PasswordKey, Ticket};
+use crate::crypto::{PasswordKey, Ticket};
 use crate::transfer::{HolderId, LinkId};
 
 /// A ticket lasts to the deadline, and at most so long.
@@ -15,22 +15,22 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// What a ticket proves.
 pub struct TicketHolder {
     /// The link's secret.
-    pub secret: LinkSecret,
+    pub proof: Proof,
     /// Whose leases it joins.
     pub holder: Holder,
 }
 
 impl Service {
-    /// A new ticket for a link that was just opened by `secret`: the text of the cookie, and when it ends.
+    /// A new ticket for a link that was just opened by `proof`: the text of the cookie, and when it ends.
     #[must_use]
-    pub fn ticket(&self, open: &OpenTransfer, secret: LinkSecret) -> (Zeroizing<String>, Timestamp) {
+    pub fn ticket(&self, open: &OpenTransfer, proof: Proof) -> (Zeroizing<String>, Timestamp) {
         let until = open.deadline().min(self.clock.now().after(LONGEST));
         let ticket = Ticket {
             transfer: *open.id().as_bytes(),
             link: *open.link.as_bytes(),
             owner: rand::random(),
             until_ms: until.as_millis(),
-            secret,
+            secret: proof.0,
             password: PasswordKey::none(),
         };
         (ticket.seal(&self.keks), until)
@@ -45,6 +45,6 @@ impl Service {
         if ticket.link != *link.as_bytes() || self.clock.now().as_millis() >= ticket.until_ms {
             return Err(ServiceError::LinkNotFound);
         }
-        Ok(TicketHolder { secret: ticket.secret, holder: Holder(HolderId::from_bytes(ticket.owner)) })
+        Ok(TicketHolder { proof: Proof(ticket.secret), holder: Holder(HolderId::from_bytes(ticket.owner)) })
     }
 }

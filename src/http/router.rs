@@ -1,0 +1,62 @@
+//! Every route and every layer, in order.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::client::TrustedProxies;
+use super::{layers, limit, link, plain, send, transfers};
+use crate::service::Service;
+
+/// What handlers share.
+#[derive(Clone, FromRef)]
+pub struct AppState {
+    /// The use cases.
+    pub service: Arc<Service>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Arc<TrustedProxies>,
+}
+
+/// Requests an address may make: so many a second over time, and so many at once.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimit {
+    /// In a second, over time; at least 1.
+    pub per_second: u32,
+    /// At once; at least 1.
+    pub burst: u32,
+}
+
+/// The whole of burnbag's HTTP.
+pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
+    // A PUT takes any one segment at the root, so that no file's name collides with a route.
+    let routes = Router::new()
+        .route("/", get(plain::home).put(send::put).post(send::post))
+        .route("/livez", get(plain::livez).put(send::put))
+        .route("/readyz", get(plain::readyz).put(send::put))
+        .route("/robots.txt", get(plain::robots).put(send::put))
+        .route("/{name}", get(plain::nothing).put(send::put))
+        .route("/assets/{file}", get(plain::asset))
+        .route("/problems/{code}", get(plain::problem))
+        .route("/d/{link}", get(link::link).post(link::ticket).delete(link::delete))
+        .route("/d/{link}/", get(link::index))
+        .route("/d/{link}/ticket", get(link::below).post(link::ticket))
+        .route("/d/{link}/{*path}", get(link::below))
+        .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
+        .fallback(any(plain::nothing))
+        .method_not_allowed_fallback(plain::method)
+        .with_state(state.clone());
+
+    // The last layer sees a request first.
+    routes
+        .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn(layers::refuse_secrets))
+        .layer(from_fn_with_state(state.clone(), layers::refuse_cross_site))
+        .layer(limit::layer(rate))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn_with_state(state.clone(), layers::tell))
+        .layer(from_fn_with_state(state, layers::origin))
+}
