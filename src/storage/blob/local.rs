@@ -10,7 +10,7 @@
 //! runs on blocking threads with the caller's own buffers; nothing is copied.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ const PART_SIZE: usize = 16 * 65_536;
 
 /// A file system does not finish anything by itself after its caller is gone. The minute covers a process that was
 /// frozen in the middle of a call.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
+const LONGEST_ATTEMPT: Duration = Duration::from_mins(1);
 
 /// Objects in a directory.
 ///
@@ -56,8 +56,8 @@ impl LocalBlobs {
     ///
     /// # Errors
     /// [`BlobError::Unavailable`] if the directory is missing or cannot be written; [`BlobError::Full`].
-    pub fn open(root: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
-        let layout = Arc::new(Layout::open(root, clock)?);
+    pub fn open(root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
+        let layout = Arc::new(Layout::open(root.as_ref(), clock)?);
         Ok(Self { layout, lister: Arc::default(), store_id: Arc::default() })
     }
 
