@@ -9,3 +9,10 @@
 
 mod blob_contract;
 mod blob_local;
+mod crypto_derivations;
+mod crypto_layout;
+mod crypto_parsers;
+mod crypto_stream;
+mod crypto_tink;
+mod crypto_wycheproof;
+mod pages;
