@@ -43,9 +43,7 @@ pub fn falls_due(
             change(transfer.abandon("upload_idle", context))
         }
         State::Available if leases.exhausted => change(transfer.exhaust(context)),
-        State::Ended if journal.retry_at.is_none_or(|at| at <= now) => {
-            Ok(Due::Purge(Box::new(transfer)))
-        }
+        State::Ended if journal.retry_at.is_none_or(|at| at <= now) => Ok(Due::Purge(Box::new(transfer))),
         _ if leases_end => Ok(Due::EndLeases),
         State::Purged if transfer.second_look().is_some_and(|at| at <= now) => {
             Ok(Due::SecondLook(Box::new(transfer)))

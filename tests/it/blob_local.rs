@@ -15,13 +15,13 @@ use crate::blob_contract::{Fixture, assert_absent, assert_holds, blob_contract, 
 const NOW: Timestamp = Timestamp::from_millis(1_900_000_000_123);
 
 fn open(root: &Path) -> Result<Arc<dyn BlobStore>, BlobError> {
-    let store = LocalBlobs::open(root.to_owned(), Arc::new(ManualClock::new(NOW)))?;
+    let store = LocalBlobs::open(root, Arc::new(ManualClock::new(NOW)))?;
     Ok(Arc::new(store))
 }
 
 async fn make_local() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    Fixture { store: open(dir.path()).unwrap(), keeps: Box::new(dir) }
+    let (dir, store) = tokio::task::spawn_blocking(local).await.unwrap();
+    Fixture { store, keeps: Box::new(dir) }
 }
 
 blob_contract!(contract, super::make_local);
@@ -49,7 +49,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-fn is_unavailable<T>(result: Result<T, BlobError>) -> bool {
+fn is_unavailable<T>(result: &Result<T, BlobError>) -> bool {
     matches!(result, Err(BlobError::Unavailable(_)))
 }
 
@@ -163,41 +163,13 @@ async fn only_files_at_the_depth_of_objects_are_listed() {
 }
 
 #[tokio::test]
-async fn a_directory_of_more_transfers_than_are_remembered_is_listed_whole() {
-    const TRANSFERS: u32 = 33_000;
-    let (dir, store) = local();
-    let shard = dir.path().join("objects/o/00");
-    fs::create_dir(&shard).unwrap();
-    for number in 0..TRANSFERS {
-        // Most are empty, as after a crash between the two steps of a delete.
-        let transfer = shard.join(format!("{number:032x}"));
-        fs::create_dir(&transfer).unwrap();
-        if number % 100 == 0 || number > TRANSFERS - 3 {
-            fs::create_dir(transfer.join("f")).unwrap();
-            fs::write(transfer.join("f/o"), "").unwrap();
-        }
-    }
-    let mut found: Vec<String> = Vec::new();
-    loop {
-        let page = store.list(found.last().map(String::as_str), 100).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        found.extend(page.into_iter().map(|object| object.key));
-    }
-    assert_eq!(found.len(), 332);
-    assert!(found.is_sorted());
-    assert_eq!(found.last().unwrap(), &format!("o/00/{:032x}/f/o", TRANSFERS - 1));
-}
-
-#[tokio::test]
 async fn an_object_that_was_cut_short_fails_to_be_read() {
     let (dir, store) = local();
     let key = key();
     store.put(&key, bytes(1, 10)).await.unwrap();
     fs::write(dir.path().join("objects").join(key.to_string()), "short").unwrap();
     let mut reader = store.read(&key, 0..10).await.unwrap();
-    assert!(is_unavailable(reader.read(bytes(0, 20)).await));
+    assert!(is_unavailable(&reader.read(bytes(0, 20)).await));
 }
 
 #[tokio::test]
@@ -214,7 +186,7 @@ async fn a_failed_write_is_an_error_that_names_the_step() {
     );
     let mut upload = store.open(&blocked).await.unwrap();
     upload.part(bytes(1, 10)).await.unwrap();
-    assert!(is_unavailable(upload.complete().await));
+    assert!(is_unavailable(&upload.complete().await));
     let tmp = dir.path().join("tmp");
     wait_for("an empty tmp/", async || everything(&tmp).is_empty()).await;
 
@@ -236,14 +208,14 @@ async fn a_lost_directory_never_passes_for_deleted_objects() {
     fs::rename(&objects, &away).unwrap();
 
     for key in [&there, &never] {
-        assert!(is_unavailable(store.size(key).await));
-        assert!(is_unavailable(store.read(key, 0..1).await));
-        assert!(is_unavailable(store.delete(std::slice::from_ref(key)).await.remove(0)));
-        assert!(is_unavailable(store.put(key, bytes(2, 10)).await));
+        assert!(is_unavailable(&store.size(key).await));
+        assert!(is_unavailable(&store.read(key, 0..1).await));
+        assert!(is_unavailable(&store.delete(std::slice::from_ref(key)).await.remove(0)));
+        assert!(is_unavailable(&store.put(key, bytes(2, 10)).await));
     }
-    assert!(is_unavailable(store.list(None, 10).await));
-    assert!(is_unavailable(store.store_id().await));
-    assert!(is_unavailable(store.free().await));
+    assert!(is_unavailable(&store.list(None, 10).await));
+    assert!(is_unavailable(&store.store_id().await));
+    assert!(is_unavailable(&store.free().await));
     assert!(!objects.exists(), "it is not made again behind the operator's back");
 
     fs::rename(&away, &objects).unwrap();
@@ -268,9 +240,9 @@ async fn a_part_after_the_last_or_too_large_is_refused() {
     let (_dir, store) = local();
     let key = key();
     let mut upload = store.open(&key).await.unwrap();
-    assert!(is_unavailable(upload.part(bytes(1, store.part_size() + 1)).await));
+    assert!(is_unavailable(&upload.part(bytes(1, store.part_size() + 1)).await));
     upload.part(bytes(1, 10)).await.unwrap();
-    assert!(is_unavailable(upload.part(bytes(1, 10)).await));
+    assert!(is_unavailable(&upload.part(bytes(1, 10)).await));
 }
 
 #[tokio::test]

@@ -10,11 +10,12 @@
 //! runs on blocking threads with the caller's own buffers; nothing is copied.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use zeroize::Zeroizing;
 
 use self::layout::Layout;
@@ -37,7 +38,14 @@ const PART_SIZE: usize = 16 * 65_536;
 
 /// A file system does not finish anything by itself after its caller is gone. The minute covers a process that was
 /// frozen in the middle of a call.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
+const LONGEST_ATTEMPT: Duration = Duration::from_mins(1);
+
+/// Removing a name waits for the disk more than it works, so a batch is shared out: 16 at once remove about ten times as
+/// many as one.
+const DELETERS: usize = 16;
+
+/// Fewer objects than this are not worth another thread.
+const LEAST_SHARE: usize = 8;
 
 /// Objects in a directory.
 ///
@@ -56,8 +64,8 @@ impl LocalBlobs {
     ///
     /// # Errors
     /// [`BlobError::Unavailable`] if the directory is missing or cannot be written; [`BlobError::Full`].
-    pub fn open(root: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
-        let layout = Arc::new(Layout::open(root, clock)?);
+    pub fn open(root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
+        let layout = Arc::new(Layout::open(root.as_ref(), clock)?);
         Ok(Self { layout, lister: Arc::default(), store_id: Arc::default() })
     }
 
@@ -123,15 +131,18 @@ impl BlobStore for LocalBlobs {
     }
 
     async fn delete(&self, keys: &[BlobKey]) -> Vec<Result<(), BlobError>> {
-        let count = keys.len();
-        let keys = keys.to_vec();
-        match self.run(move |layout| Ok(delete::delete(layout, &keys))).await {
-            Ok(answers) => answers,
-            Err(error) => {
-                let text = error.to_string();
-                (0..count).map(|_| Err(BlobError::Unavailable(text.clone()))).collect()
+        let share = keys.len().div_ceil(DELETERS).max(LEAST_SHARE);
+        let shares = keys.chunks(share).map(|keys| async {
+            let (count, keys) = (keys.len(), keys.to_vec());
+            match self.run(move |layout| Ok(delete::delete(layout, &keys))).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    let text = error.to_string();
+                    (0..count).map(|_| Err(BlobError::Unavailable(text.clone()))).collect()
+                }
             }
-        }
+        });
+        join_all(shares).await.into_iter().flatten().collect()
     }
 
     async fn abort(&self, _key: &BlobKey, upload: &str) -> Result<(), BlobError> {

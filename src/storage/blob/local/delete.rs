@@ -9,7 +9,7 @@ use super::layout::{Layout, Spot, failed, sync_dir};
 use crate::storage::blob::BlobError;
 use crate::transfer::BlobKey;
 
-/// Deletes what is there, durably.
+/// Deletes what is there, durably. Other deletes may work on the same directories meanwhile.
 ///
 /// All names go first and each directory is synced once, after them. What is synced is the lowest directory that is
 /// still there: the entries below it are gone with what held them. This is done also for an object that was not

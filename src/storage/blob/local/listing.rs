@@ -21,8 +21,8 @@ const DEPTH: usize = 3;
 const TRANSFERS: usize = 1;
 
 /// Reads pages, and remembers where the last one ended.
-#[derive(Default)]
 pub(super) struct Lister {
+    names_at_once: usize,
     remembered: Option<Remembered>,
 }
 
@@ -43,11 +43,18 @@ struct Names {
 }
 
 struct Page<'a> {
+    names_at_once: usize,
     after: &'a str,
     limit: usize,
     found: Vec<Listed>,
     taken: Option<Remembered>,
     left: Option<(String, Names)>,
+}
+
+impl Default for Lister {
+    fn default() -> Self {
+        Self { names_at_once: NAMES, remembered: None }
+    }
 }
 
 impl Lister {
@@ -59,6 +66,7 @@ impl Lister {
     ) -> Result<Vec<Listed>, BlobError> {
         let after = after.unwrap_or_default();
         let mut page = Page {
+            names_at_once: self.names_at_once,
             after,
             limit,
             found: Vec::new(),
@@ -135,7 +143,7 @@ impl Page<'_> {
         // The slash counts: `a-/` comes before `a/`.
         let end = if depth == DEPTH { "" } else { "/" };
         let last = last.map(|last| format!("{last}{end}"));
-        let mut least = BinaryHeap::new();
+        let mut smallest = BinaryHeap::new();
         let mut more = false;
         for entry in entries {
             let entry = match entry {
@@ -150,8 +158,8 @@ impl Page<'_> {
             if passed || last.as_ref().is_some_and(|last| name <= *last) {
                 continue;
             }
-            let is_full = least.len() >= NAMES;
-            if is_full && least.peek().is_some_and(|most| name > *most) {
+            let is_full = smallest.len() >= self.names_at_once;
+            if is_full && smallest.peek().is_some_and(|most| name > *most) {
                 more = true;
                 continue;
             }
@@ -160,13 +168,13 @@ impl Page<'_> {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => continue,
             }
-            least.push(name);
+            smallest.push(name);
             if is_full {
-                least.pop();
+                smallest.pop();
                 more = true;
             }
         }
-        let mut names = least.into_sorted_vec();
+        let mut names = smallest.into_sorted_vec();
         for name in &mut names {
             name.truncate(name.len() - end.len());
         }
@@ -193,5 +201,71 @@ impl Names {
             }
             _ => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_directory_is_listed_whole_however_few_of_its_names_are_kept_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::open(root.path(), Arc::new(SystemClock)).unwrap();
+        let mut expected = Vec::new();
+        for number in 0..100_u32 {
+            // Every third transfer is empty, as after a crash between the steps of a delete.
+            for file in 0..number % 3 {
+                let key = format!("o/{:02x}/{number:032x}/{file}/object", number / 60);
+                let path = root.path().join("objects").join(&key);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "").unwrap();
+                expected.push(key);
+            }
+            fs::create_dir_all(layout.ours().join(format!("{:02x}/{number:032x}", number / 60))).unwrap();
+        }
+        for names_at_once in [1, 2, 7, 59, 60, 61, NAMES] {
+            for limit in [1, 3, 10, 98, 99, 100] {
+                let mut lister = Lister { names_at_once, remembered: None };
+                let mut found: Vec<String> = Vec::new();
+                loop {
+                    let page = lister.page(&layout, found.last().map(String::as_str), limit).unwrap();
+                    if page.is_empty() {
+                        break;
+                    }
+                    found.extend(page.into_iter().map(|object| object.key));
+                }
+                assert_eq!(found, expected, "{names_at_once} names at once, in pages of {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_page_does_not_read_the_transfers_again() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::open(root.path(), Arc::new(SystemClock)).unwrap();
+        let object = |name: &str| {
+            let dir = layout.ours().join("00").join(name).join("file");
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("object"), "").unwrap();
+        };
+        ["a", "c", "d"].into_iter().for_each(object);
+        let mut lister = Lister::default();
+        let first = lister.page(&layout, None, 1).unwrap().remove(0).key;
+        object("b");
+        let names = |page: Vec<Listed>| page.into_iter().map(|o| o.key).collect::<Vec<_>>();
+        assert_eq!(
+            names(lister.page(&layout, Some(&first), 10).unwrap()),
+            ["o/00/c/file/object", "o/00/d/file/object"],
+            "from memory"
+        );
+        assert_eq!(
+            names(lister.page(&layout, Some(&first), 10).unwrap()).first().unwrap(),
+            "o/00/b/file/object",
+            "asked out of turn, from the disk"
+        );
     }
 }
