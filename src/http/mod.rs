@@ -1,4 +1,4 @@
-//! HTTP: the connections, the routes and what they say.
+//! HTTP: what is said to browsers and tools.
 
-pub mod client;
-pub mod edge;
+pub mod pages;
+pub mod problems;

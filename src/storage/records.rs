@@ -138,9 +138,6 @@ pub trait RecordStore: Send + Sync {
     /// One transfer.
     async fn transfer(&self, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError>;
 
-    /// The team of a transfer, for who has proved a right to the transfer itself.
-    async fn team_of(&self, id: TransferId) -> Result<Option<TeamId>, StoreError>;
-
     /// The transfer that a link opens, with that link's slot.
     async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError>;
 

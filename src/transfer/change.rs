@@ -3,6 +3,7 @@
 use super::event::{Context, Event, EventType};
 use super::id::{LinkId, TeamId, TransferId};
 use super::record::{KEPT_OPERATIONS, Transfer};
+use crate::clock::Timestamp;
 
 /// Whose slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -40,7 +41,7 @@ pub enum Slots {
 /// ```compile_fail
 /// use burnbag::transfer::{Change, Slots, Transfer};
 /// fn forge(transfer: Transfer) -> Change {
-///     Change { record: transfer, expected: Some(1), events: vec![], slots: Slots::Keep, forget: false }
+///     Change { record: transfer, expected: Some(1), events: vec![], slots: Slots::Keep }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ pub struct Change {
     pub(super) context: Context,
     pub(super) events: Vec<Event>,
     pub(super) slots: Slots,
+    pub(super) upload_deadline: Option<Timestamp>,
     pub(super) forget: bool,
 }
 
@@ -63,6 +65,7 @@ impl Change {
             context: context.clone(),
             events: Vec::new(),
             slots: Slots::Keep,
+            upload_deadline: None,
             forget: false,
         };
         change.record.version = expected.unwrap_or(0) + 1;
@@ -85,7 +88,7 @@ impl Change {
     /// # Errors
     /// Those of the second transition; then nothing is changed.
     pub fn and_then<E>(self, next: impl FnOnce(Transfer, &Context) -> Result<Self, E>) -> Result<Self, E> {
-        let Self { record, expected, context, mut events, slots, forget } = self;
+        let Self { record, expected, context, mut events, slots, upload_deadline, forget } = self;
         let mut second = next(record, &context)?;
         for mut event in std::mem::take(&mut second.events) {
             event.id = format!("{}.{}", context.operation, events.len());
@@ -102,7 +105,9 @@ impl Change {
             }
             (_, then) => then,
         };
-        Ok(Self { expected, context, events, slots, forget: forget || second.forget, record: second.record })
+        let upload_deadline = upload_deadline.max(second.upload_deadline);
+        let forget = forget || second.forget;
+        Ok(Self { expected, context, events, slots, upload_deadline, forget, record: second.record })
     }
 
     /// The team whose record changes.
@@ -145,6 +150,12 @@ impl Change {
     #[must_use]
     pub const fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Where Uploading ends if nothing is touched; the journal's own later instant stays.
+    #[must_use]
+    pub const fn upload_deadline(&self) -> Option<Timestamp> {
+        self.upload_deadline
     }
 
     /// Whether the record is dropped; refused while a lease is open.

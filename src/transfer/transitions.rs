@@ -61,6 +61,8 @@ pub struct NewTransfer {
     pub commitment: [u8; 32],
     /// The owner's slot, wrapped with the hard end.
     pub owner_slot: Vec<u8>,
+    /// Where Uploading ends if nothing comes.
+    pub upload_deadline: Timestamp,
 }
 
 /// What a file is begun with.
@@ -127,6 +129,7 @@ impl Transfer {
         };
         let mut change = Change::new(record, None, context).with(EventType::TransferCreated, |_| {});
         change.slots = Slots::Put(vec![NewSlot { owner: SlotOwner::Owner, bytes: new.owner_slot }]);
+        change.upload_deadline = Some(new.upload_deadline);
         change
     }
 
@@ -201,6 +204,16 @@ impl Transfer {
             .ok_or(InvalidTransition::NoSuchFile)?;
         file.state = FileState::Dropped;
         Ok(self.changed(context).with(EventType::FileRemoved, |event| event.file = Some(id)))
+    }
+
+    /// The sender asks for another time to live before the transfer is whole.
+    ///
+    /// # Errors
+    /// Not Uploading.
+    pub fn reschedule(mut self, expires: Expires, context: &Context) -> Result<Change, InvalidTransition> {
+        self.require(State::Uploading, "be rescheduled")?;
+        self.expires = expires;
+        Ok(self.changed(context).with(EventType::TransferChanged, |_| {}))
     }
 
     /// The transfer is whole: it becomes Available with the deadline of [`Transfer::deadline_from`], and

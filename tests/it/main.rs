@@ -7,6 +7,15 @@
     reason = "tests"
 )]
 
+mod blob_contract;
+mod blob_local;
+mod crypto_derivations;
+mod crypto_layout;
+mod crypto_parsers;
+mod crypto_stream;
+mod crypto_tink;
+mod crypto_wycheproof;
+mod pages;
 mod client_address;
 mod edge;
 mod edge_clients;

@@ -1,1 +1,270 @@
-//! SQLite as record store.
+//! `SQLite` as record store: write-ahead log, `synchronous=FULL`, one writer with group commit, a read pool (DESIGN §3).
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use tokio::sync::Semaphore;
+
+use super::{
+    Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::transfer::access::{AccessChange, Account, TokenRecord};
+use crate::transfer::lease::LeaseRequest;
+use crate::transfer::{
+    AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
+};
+
+mod access;
+mod leases;
+mod outbox;
+mod schema;
+mod transfers;
+mod writer;
+
+/// Reads that run at once.
+const READERS: usize = 4;
+/// A lock that another process holds (`token create` beside a running service) is waited for so long.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What `SQLite` said, in a form that many askers of one transaction can be told.
+#[derive(Clone, Debug)]
+struct Failure {
+    full: bool,
+    text: String,
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        Self { full, text: error.to_string() }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        if failure.full { Self::Full(failure.text) } else { Self::Unavailable(failure.text) }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unavailable(format!("a record is damaged: {error}"))
+    }
+}
+
+/// The record store in one file, for one `serve` at a time; a short command may write beside it.
+pub struct SqliteRecords {
+    writer: writer::Writer,
+    readers: Arc<Readers>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    free: Semaphore,
+}
+
+impl SqliteRecords {
+    /// Opens the database, makes it where there is none, and brings it to the newest schema. Blocking.
+    ///
+    /// # Errors
+    /// It cannot be read or written, is damaged, or was written by a newer burnbag.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "secure_delete", "ON")?;
+        db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        schema::migrate(&mut db)?;
+        let readers = (0..READERS)
+            .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+            .collect::<Result<Vec<_>, _>>()?;
+        let readers = Readers { idle: Mutex::new(readers), free: Semaphore::new(READERS) };
+        Ok(Self { writer: writer::Writer::start(db)?, readers: Arc::new(readers), clock })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let stopped = || StoreError::Unavailable("the read pool has stopped".to_owned());
+        // The permit is held by the blocking work, which goes on when the asker is gone.
+        let permit = readers.free.acquire().await.map_err(|_| stopped())?;
+        permit.forget();
+        tokio::task::spawn_blocking(move || {
+            let db = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let done = db.as_ref().ok_or_else(stopped).and_then(work);
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(db);
+            readers.free.add_permits(1);
+            done
+        })
+        .await
+        .map_err(|_| StoreError::Unavailable("a read was cut off".to_owned()))?
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let clock = Arc::clone(&self.clock);
+        self.writer.run(move |db| work(db, clock.now())).await
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY)?;
+    db.pragma_update(None, "cache_size", -2000)?;
+    db.pragma_update(None, "foreign_keys", "OFF")?;
+    db.pragma_update(None, "trusted_schema", "OFF")?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(db)
+}
+
+#[async_trait]
+impl RecordStore for SqliteRecords {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |db| Ok(meta(db, &name)?)).await
+    }
+
+    async fn set_meta(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.write(move |db, _| {
+            db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)", [&name, &value])?;
+            Ok(meta(db, &name)?.unwrap_or(value))
+        })
+        .await
+    }
+
+    async fn transfer(&self, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError> {
+        self.read(move |db| transfers::read(db, team, id)).await
+    }
+
+    async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError> {
+        let now = self.clock.now();
+        self.read(move |db| transfers::opening(db, link, now)).await
+    }
+
+    async fn slot(
+        &self,
+        team: TeamId,
+        id: TransferId,
+        owner: SlotOwner,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let now = self.clock.now();
+        self.read(move |db| transfers::slot(db, team, id, owner, now)).await
+    }
+
+    async fn commit(&self, change: Change) -> Result<(), StoreError> {
+        self.write(move |db, now| transfers::commit(db, &change, now)).await
+    }
+
+    async fn commit_all(&self, changes: Vec<Change>) -> Vec<Result<(), StoreError>> {
+        // Queued together, they share transactions, and each keeps a savepoint of its own.
+        futures_util::future::join_all(changes.into_iter().map(|change| self.commit(change))).await
+    }
+
+    async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
+        self.write(move |db, now| leases::apply(db, &request, now)).await
+    }
+
+    async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
+        self.write(move |db, now| transfers::touch(db, &touch, now)).await
+    }
+
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
+        self.write(move |db, now| transfers::claim(db, limit, lease, now)).await
+    }
+
+    async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
+        self.write(move |db, now| transfers::retry(db, team, id, at, now)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|db| {
+            let due: Option<u64> = db
+                .prepare_cached("SELECT min(due) FROM transfers WHERE due IS NOT NULL")?
+                .query_row([], |row| row.get(0))?;
+            Ok(due.map(Timestamp::from_millis))
+        })
+        .await
+    }
+
+    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.write(move |db, _| outbox::append(db, &events)).await
+    }
+
+    async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.read(move |db| outbox::read(db, after, limit)).await
+    }
+
+    async fn trim(&self, seq: u64) -> Result<(), StoreError> {
+        self.write(move |db, _| outbox::trim(db, seq)).await
+    }
+
+    async fn outbox_length(&self) -> Result<OutboxLength, StoreError> {
+        self.read(outbox::length).await
+    }
+
+    async fn states(&self, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |db| transfers::states(db, &ids)).await
+    }
+
+    async fn login(&self, hash: [u8; 32]) -> Result<Option<Login>, StoreError> {
+        let now = self.clock.now();
+        self.read(move |db| access::login(db, &hash, now)).await
+    }
+
+    async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.write(move |db, _| {
+            db.prepare_cached("UPDATE tokens SET used = ?2 WHERE id = ?1")?
+                .execute(params![token.as_bytes(), at.as_millis()])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |db| access::account(db, &name)).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.read(access::accounts).await
+    }
+
+    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
+        self.read(move |db| access::tokens(db, account)).await
+    }
+
+    async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
+        self.read(move |db| transfers::live(db, team, account)).await
+    }
+
+    async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {
+        self.write(move |db, _| access::commit(db, &change)).await
+    }
+}
+
+fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}

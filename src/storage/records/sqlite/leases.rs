@@ -1,0 +1,155 @@
+//! The door `lease`: what `transfer::lease` decides, written in the same transaction.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::{LeaseAnswer, StoreError};
+use super::{outbox, transfers};
+use crate::clock::Timestamp;
+use crate::transfer::lease::{
+    Counts, Lease, LeaseChange, LeaseOp, LeaseRequest, Leases, StreamRef, open_stream,
+};
+use crate::transfer::{Context, HolderId, LeaseId, LinkId, State, TransferId};
+
+/// The most leases that are ended in one operation.
+const END_AT_ONCE: usize = 500;
+
+pub(super) fn apply(db: &Connection, ask: &LeaseRequest, now: Timestamp) -> Result<LeaseAnswer, StoreError> {
+    let record = transfers::read(db, ask.team, ask.transfer)?.ok_or(StoreError::NotFound)?;
+    let context = Context { now, ..ask.context.clone() };
+    let transfer = &record.transfer;
+    match &ask.op {
+        LeaseOp::Open(open) => {
+            let held = held_by(db, ask.transfer, open.link, open.holder)?;
+            let leases = Leases {
+                transfer,
+                counts: record.counts_of(open.link),
+                held: &held,
+                open: record.leases.open,
+                now,
+            };
+            match open_stream(leases, open, ask.times, &context) {
+                Ok((stream, change)) => {
+                    write(db, ask.transfer, change, now)?;
+                    Ok(LeaseAnswer::Opened(stream))
+                }
+                Err(refused) => Ok(LeaseAnswer::Refused(refused)),
+            }
+        }
+        LeaseOp::Renew { stream, written } => progress(db, ask, *stream, *written, false, transfer, &context),
+        LeaseOp::Settle { stream, written } => progress(db, ask, *stream, *written, true, transfer, &context),
+        LeaseOp::EndDue => {
+            let mut ended = 0;
+            let mut events = 0;
+            for lease in due(db, ask.transfer, now)? {
+                if let Some(change) = lease.end_due(events, transfer, ask.times, &context) {
+                    events += change.events().len();
+                    ended += 1;
+                    write(db, ask.transfer, Some(change), now)?;
+                }
+            }
+            transfers::reindex(db, ask.transfer)?;
+            Ok(LeaseAnswer::Ended(ended))
+        }
+    }
+}
+
+fn progress(
+    db: &Connection,
+    ask: &LeaseRequest,
+    stream: StreamRef,
+    written: u64,
+    ended: bool,
+    transfer: &crate::transfer::Transfer,
+    context: &Context,
+) -> Result<LeaseAnswer, StoreError> {
+    let Some(lease) = find(db, ask.transfer, stream.lease)? else { return Ok(LeaseAnswer::Stop) };
+    let stands = transfer.link(lease.link).is_some_and(|link| link.stands(context.now));
+    let live = transfer.state() == State::Available && context.now < transfer.deadline() && stands;
+    let change = lease.progress(stream, written, ended, transfer, ask.times, context);
+    let known = change.is_some();
+    write(db, ask.transfer, change, context.now)?;
+    Ok(if ended || (live && known) { LeaseAnswer::Goes } else { LeaseAnswer::Stop })
+}
+
+fn write(
+    db: &Connection,
+    transfer: TransferId,
+    change: Option<LeaseChange>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(change) = change else { return Ok(()) };
+    let lease = change.lease();
+    let (before, after) = change.holds();
+    if after.is_some() {
+        let sql = "INSERT OR REPLACE INTO leases (transfer, id, link, holder, ends, body)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        db.prepare_cached(sql)?.execute(params![
+            transfer.as_bytes(),
+            lease.id.as_bytes(),
+            lease.link.as_bytes(),
+            lease.holder.as_bytes(),
+            change.ends().as_millis(),
+            serde_json::to_string(lease)?,
+        ])?;
+    } else {
+        db.prepare_cached("DELETE FROM leases WHERE transfer = ?1 AND id = ?2")?
+            .execute(params![transfer.as_bytes(), lease.id.as_bytes()])?;
+    }
+    if before != after {
+        move_counts(db, lease.link, |counts| counts.moved(before, after))?;
+    }
+    db.prepare_cached("UPDATE transfers SET leases_changed = ?2 WHERE id = ?1")?
+        .execute(params![transfer.as_bytes(), now.as_millis()])?;
+    outbox::append(db, change.events())?;
+    transfers::reindex(db, transfer)
+}
+
+fn move_counts(db: &Connection, link: LinkId, to: impl FnOnce(Counts) -> Counts) -> Result<(), StoreError> {
+    let before = db
+        .prepare_cached("SELECT used, held, returned FROM links WHERE id = ?1")?
+        .query_row([link.as_bytes()], |row| {
+            Ok(Counts { used: row.get(0)?, held: row.get(1)?, returned: row.get(2)? })
+        })
+        .optional()?
+        .ok_or(StoreError::NotFound)?;
+    let Counts { used, held, returned } = to(before);
+    db.prepare_cached("UPDATE links SET used = ?2, held = ?3, returned = ?4 WHERE id = ?1")?
+        .execute(params![link.as_bytes(), used, held, returned])?;
+    Ok(())
+}
+
+fn find(db: &Connection, transfer: TransferId, id: LeaseId) -> Result<Option<Lease>, StoreError> {
+    let sql = "SELECT body FROM leases WHERE transfer = ?1 AND id = ?2";
+    let body: Option<String> = db
+        .prepare_cached(sql)?
+        .query_row(params![transfer.as_bytes(), id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(body.map(|body| serde_json::from_str(&body)).transpose()?)
+}
+
+fn held_by(
+    db: &Connection,
+    transfer: TransferId,
+    link: LinkId,
+    holder: HolderId,
+) -> Result<Vec<Lease>, StoreError> {
+    let sql = "SELECT body FROM leases WHERE transfer = ?1 AND link = ?2 AND holder = ?3";
+    let mut sql = db.prepare_cached(sql)?;
+    let rows = sql.query_map(params![transfer.as_bytes(), link.as_bytes(), holder.as_bytes()], body)?;
+    parsed(rows)
+}
+
+fn due(db: &Connection, transfer: TransferId, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    let sql = "SELECT body FROM leases WHERE transfer = ?1 AND ends <= ?2 ORDER BY ends LIMIT ?3";
+    let mut sql = db.prepare_cached(sql)?;
+    let rows = sql.query_map(params![transfer.as_bytes(), now.as_millis(), END_AT_ONCE], body)?;
+    parsed(rows)
+}
+
+fn body(row: &rusqlite::Row<'_>) -> rusqlite::Result<String> {
+    row.get(0)
+}
+
+fn parsed(rows: impl Iterator<Item = rusqlite::Result<String>>) -> Result<Vec<Lease>, StoreError> {
+    rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect()
+}

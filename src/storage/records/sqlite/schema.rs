@@ -1,0 +1,94 @@
+//! The tables, as migrations that are applied in order. A migration that was released is never changed.
+
+use rusqlite::Connection;
+
+use super::Failure;
+use crate::storage::StoreError;
+
+const MIGRATIONS: &[&str] = &[
+    // 1
+    "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE transfers (
+        id BLOB PRIMARY KEY,
+        team BLOB NOT NULL,
+        owner BLOB NOT NULL,
+        version INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        deadline INTEGER NOT NULL,
+        core TEXT NOT NULL,
+        journal TEXT NOT NULL,
+        leases_changed INTEGER NOT NULL DEFAULT 0,
+        due INTEGER
+    );
+    CREATE INDEX transfers_due ON transfers (due) WHERE due IS NOT NULL;
+
+    -- The keys: a row destroyed here is overwritten (secure_delete), and the transfer is unreadable.
+    CREATE TABLE slots (
+        transfer BLOB NOT NULL, owner BLOB NOT NULL, slot BLOB NOT NULL, PRIMARY KEY (transfer, owner)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE links (
+        id BLOB PRIMARY KEY,
+        transfer BLOB NOT NULL,
+        used INTEGER NOT NULL DEFAULT 0,
+        held INTEGER NOT NULL DEFAULT 0,
+        returned INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE INDEX links_transfer ON links (transfer);
+
+    CREATE TABLE leases (
+        transfer BLOB NOT NULL,
+        id BLOB NOT NULL,
+        link BLOB NOT NULL,
+        holder BLOB NOT NULL,
+        ends INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (transfer, id)
+    ) WITHOUT ROWID;
+    CREATE INDEX leases_holder ON leases (transfer, link, holder);
+    CREATE INDEX leases_ends ON leases (transfer, ends);
+
+    -- AUTOINCREMENT: a number is never used again, also after every entry was trimmed.
+    CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, event TEXT NOT NULL);
+
+    CREATE TABLE teams (id BLOB PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE accounts (
+        id BLOB PRIMARY KEY,
+        team BLOB NOT NULL,
+        name TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        body TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE tokens (
+        id BLOB PRIMARY KEY,
+        hash BLOB NOT NULL UNIQUE,
+        account BLOB NOT NULL,
+        used INTEGER,
+        body TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX tokens_account ON tokens (account);
+    ",
+];
+
+/// Brings the database to the newest version, one migration a transaction.
+///
+/// # Errors
+/// The database was written by a newer burnbag, or is damaged.
+pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+    let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(Failure::from)?;
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::Unavailable(format!(
+            "the database has schema {version}, this burnbag knows {}: start the newer burnbag that wrote it",
+            MIGRATIONS.len()
+        )));
+    }
+    for (number, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let step = db.transaction().map_err(Failure::from)?;
+        step.execute_batch(sql).map_err(Failure::from)?;
+        step.pragma_update(None, "user_version", number + 1).map_err(Failure::from)?;
+        step.commit().map_err(Failure::from)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Transfers: reading them, and the doors `commit`, `touch`, `claim` and `retry`.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::{Claimed, Opening, Record, StoreError};
+use super::outbox;
+use crate::clock::Timestamp;
+use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
+use crate::transfer::{
+    AccountId, Change, Journal, LinkId, SlotOwner, Slots, State, TeamId, Touch, Transfer, TransferId, due,
+};
+
+pub(super) fn read(db: &Connection, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError> {
+    Ok(find(db, id)?.filter(|record| record.transfer.team() == team))
+}
+
+/// A record by its id alone, inside this room.
+pub(super) fn find(db: &Connection, id: TransferId) -> Result<Option<Record>, StoreError> {
+    let row = db
+        .prepare_cached("SELECT core, journal, leases_changed FROM transfers WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?))
+        })
+        .optional()?;
+    let Some((core, journal, changed)) = row else { return Ok(None) };
+    let transfer: Transfer = serde_json::from_str(&core)?;
+    let journal: Journal = serde_json::from_str(&journal)?;
+    let counts = counts(db, &transfer)?;
+    let leases = summary(db, &transfer, &counts, Timestamp::from_millis(changed))?;
+    Ok(Some(Record { transfer, journal, counts, leases }))
+}
+
+fn counts(db: &Connection, transfer: &Transfer) -> Result<Vec<(LinkId, Counts)>, StoreError> {
+    transfer
+        .links()
+        .iter()
+        .map(|link| {
+            let counts = db
+                .prepare_cached("SELECT used, held, returned FROM links WHERE id = ?1")?
+                .query_row([link.id.as_bytes()], |row| {
+                    Ok(Counts { used: row.get(0)?, held: row.get(1)?, returned: row.get(2)? })
+                })
+                .optional()?;
+            Ok((link.id, counts.unwrap_or_default()))
+        })
+        .collect()
+}
+
+fn summary(
+    db: &Connection,
+    transfer: &Transfer,
+    counts: &[(LinkId, Counts)],
+    changed: Timestamp,
+) -> Result<LeaseSummary, StoreError> {
+    let (open, next_end) =
+        db.prepare_cached("SELECT count(*), min(ends) FROM leases WHERE transfer = ?1")?
+            .query_row([transfer.id().as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?)))?;
+    let of =
+        |link| counts.iter().find(|(id, _)| *id == link).map_or(Counts::default(), |(_, counts)| *counts);
+    Ok(LeaseSummary {
+        open,
+        next_end: next_end.map(Timestamp::from_millis),
+        exhausted: is_exhausted(transfer, of, open, changed),
+        changed,
+    })
+}
+
+pub(super) fn opening(db: &Connection, link: LinkId, now: Timestamp) -> Result<Option<Opening>, StoreError> {
+    let id = db
+        .prepare_cached("SELECT transfer FROM links WHERE id = ?1")?
+        .query_row([link.as_bytes()], |row| row.get(0))
+        .optional()?;
+    let Some(id) = id.map(TransferId::from_bytes) else { return Ok(None) };
+    let Some(record) = find(db, id)? else { return Ok(None) };
+    let slot = slot(db, record.transfer.team(), id, SlotOwner::Link(link), now)?;
+    Ok(Some(Opening { record, slot, now }))
+}
+
+/// Like a key with a time to live: after the deadline it is not there, whether or not it was deleted.
+pub(super) fn slot(
+    db: &Connection,
+    team: TeamId,
+    id: TransferId,
+    owner: SlotOwner,
+    now: Timestamp,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT slot FROM slots JOIN transfers ON transfers.id = slots.transfer
+               WHERE slots.transfer = ?1 AND slots.owner = ?2 AND transfers.team = ?3 AND transfers.deadline > ?4";
+    let bytes = params![id.as_bytes(), slot_key(owner), team.as_bytes(), now.as_millis()];
+    Ok(db.prepare_cached(sql)?.query_row(bytes, |row| row.get(0)).optional()?)
+}
+
+fn slot_key(owner: SlotOwner) -> [u8; 16] {
+    match owner {
+        SlotOwner::Owner => *LinkId::OWNER.as_bytes(),
+        SlotOwner::Link(id) => *id.as_bytes(),
+    }
+}
+
+pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result<(), StoreError> {
+    let before = find(db, change.id())?;
+    match (&before, change.expected()) {
+        (Some(before), _) if before.transfer.has_applied(change.context().operation) => return Ok(()),
+        (Some(before), Some(version))
+            if before.transfer.version() == version && before.transfer.team() == change.team() => {}
+        (None, None) => {}
+        _ => return Err(StoreError::Conflict),
+    }
+    let record = change.record();
+    if let (Slots::Put(_), Some(before)) = (change.slots(), &before)
+        && (!record.state().is_live() || before.transfer.deadline() <= now || record.deadline() <= now)
+    {
+        return Err(StoreError::Conflict);
+    }
+    let id = record.id();
+    if change.forgets() {
+        if before.is_some_and(|before| before.leases.open > 0) {
+            return Err(StoreError::Conflict);
+        }
+        for table in ["slots", "links"] {
+            db.prepare_cached(&format!("DELETE FROM {table} WHERE transfer = ?1"))?
+                .execute([id.as_bytes()])?;
+        }
+        db.prepare_cached("DELETE FROM transfers WHERE id = ?1")?.execute([id.as_bytes()])?;
+        return outbox::append(db, change.events());
+    }
+    write_slots(db, id, change.slots())?;
+    let known = before.as_ref().map_or(0, |before| before.transfer.links().len());
+    for link in record.links().iter().skip(known) {
+        db.prepare_cached("INSERT INTO links (id, transfer) VALUES (?1, ?2)")?
+            .execute(params![link.id.as_bytes(), id.as_bytes()])?;
+    }
+    let mut journal = before.map_or_else(Journal::default, |before| before.journal);
+    journal.upload_deadline = journal.upload_deadline.max(change.upload_deadline());
+    if !matches!(record.state(), State::Uploading | State::Ended) {
+        journal = Journal::default();
+    }
+    let sql = "INSERT INTO transfers (id, team, owner, version, state, deadline, core, journal)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               ON CONFLICT (id) DO UPDATE SET version = ?4, state = ?5, deadline = ?6, core = ?7, journal = ?8";
+    db.prepare_cached(sql)?.execute(params![
+        id.as_bytes(),
+        record.team().as_bytes(),
+        record.owner().as_bytes(),
+        record.version(),
+        record.state().as_str(),
+        record.deadline().as_millis(),
+        serde_json::to_string(record)?,
+        serde_json::to_string(&journal)?,
+    ])?;
+    outbox::append(db, change.events())?;
+    reindex(db, id)
+}
+
+fn write_slots(db: &Connection, id: TransferId, slots: &Slots) -> Result<(), StoreError> {
+    match slots {
+        Slots::Keep => {}
+        Slots::Put(new) => {
+            for slot in new {
+                db.prepare_cached(
+                    "INSERT OR REPLACE INTO slots (transfer, owner, slot) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![id.as_bytes(), slot_key(slot.owner), slot.bytes])?;
+            }
+        }
+        Slots::Destroy => {
+            db.prepare_cached("DELETE FROM slots WHERE transfer = ?1")?.execute([id.as_bytes()])?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the transfer where it belongs in the due index, after anything of it was written.
+pub(super) fn reindex(db: &Connection, id: TransferId) -> Result<(), StoreError> {
+    let Some(record) = find(db, id)? else { return Ok(()) };
+    let at = due(&record.transfer, &record.journal, &record.leases).map(Timestamp::as_millis);
+    db.prepare_cached("UPDATE transfers SET due = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), at])?;
+    Ok(())
+}
+
+fn write_journal(db: &Connection, id: TransferId, journal: &Journal) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE transfers SET journal = ?2 WHERE id = ?1")?
+        .execute(params![id.as_bytes(), serde_json::to_string(journal)?])?;
+    reindex(db, id)
+}
+
+pub(super) fn touch(db: &Connection, touch: &Touch, _now: Timestamp) -> Result<(), StoreError> {
+    let mut record = read(db, touch.team, touch.transfer)?.ok_or(StoreError::NotFound)?;
+    record.journal.touch(&record.transfer, touch).map_err(|_| StoreError::TouchRefused)?;
+    write_journal(db, touch.transfer, &record.journal)
+}
+
+pub(super) fn retry(
+    db: &Connection,
+    team: TeamId,
+    id: TransferId,
+    at: Timestamp,
+    _now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut record = read(db, team, id)?.ok_or(StoreError::NotFound)?;
+    record.journal.retry(at);
+    write_journal(db, id, &record.journal)
+}
+
+pub(super) fn claim(
+    db: &Connection,
+    limit: usize,
+    lease: Duration,
+    now: Timestamp,
+) -> Result<Claimed, StoreError> {
+    let sql = "SELECT team, id FROM transfers WHERE due <= ?1 ORDER BY due LIMIT ?2";
+    let transfers = db
+        .prepare_cached(sql)?
+        .query_map(params![now.as_millis(), limit], |row| {
+            Ok((TeamId::from_bytes(row.get(0)?), TransferId::from_bytes(row.get(1)?)))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let until = now.after(lease).as_millis();
+    let mut put_off = db.prepare_cached("UPDATE transfers SET due = ?2 WHERE id = ?1")?;
+    for (_, id) in &transfers {
+        put_off.execute(params![id.as_bytes(), until])?;
+    }
+    Ok(Claimed { now, transfers })
+}
+
+pub(super) fn states(db: &Connection, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {
+    let mut sql = db.prepare_cached("SELECT state FROM transfers WHERE id = ?1")?;
+    ids.iter()
+        .map(|id| {
+            let state: Option<String> = sql.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+            Ok(state.map(|state| serde_json::from_value(serde_json::Value::String(state))).transpose()?)
+        })
+        .collect()
+}
+
+pub(super) fn live(db: &Connection, team: TeamId, owner: AccountId) -> Result<u64, StoreError> {
+    let sql = "SELECT count(*) FROM transfers
+               WHERE team = ?1 AND owner = ?2 AND state IN ('uploading', 'held', 'available')";
+    Ok(db.query_row(sql, params![team.as_bytes(), owner.as_bytes()], |row| row.get(0))?)
+}

@@ -1,0 +1,134 @@
+//! The one writer: a thread that gathers what waits into one transaction, so that many share an fsync.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::Failure;
+use crate::storage::StoreError;
+
+/// The most jobs that share one transaction.
+const GROUP: usize = 256;
+/// After this time what was deleted has left database and write-ahead log.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// A checkpoint that readers held up is tried again so soon.
+const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
+
+/// Tells the asker how it went, once it is durable, or why it is not.
+type Reply = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+/// Writes inside the transaction, each in its own savepoint; or is told why there is none.
+type Job = Box<dyn FnOnce(Result<&Connection, Failure>) -> Reply + Send>;
+
+/// The way to the writer thread, which ends when every handle is gone.
+#[derive(Clone)]
+pub(super) struct Writer(SyncSender<Job>);
+
+impl Writer {
+    pub(super) fn start(db: Connection) -> Result<Self, StoreError> {
+        let (jobs, waiting) = sync_channel(4 * GROUP);
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || run(&db, &waiting))
+            .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
+        Ok(Self(jobs))
+    }
+
+    /// Runs `work` in the next transaction; all of its writes or none are kept. The answer comes once it is durable.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let done = db.map_err(StoreError::from).and_then(|db| in_savepoint(db, work));
+            Box::new(move |committed| {
+                let _ = answer.send(match committed {
+                    Ok(()) => done,
+                    Err(failure) => Err(failure.into()),
+                });
+            })
+        });
+        let stopped = || StoreError::Unavailable("the writer has stopped".to_owned());
+        if let Err(full) = self.0.try_send(job) {
+            let job = match full {
+                std::sync::mpsc::TrySendError::Full(job) => job,
+                std::sync::mpsc::TrySendError::Disconnected(_) => return Err(stopped()),
+            };
+            let jobs = self.0.clone();
+            tokio::task::spawn_blocking(move || jobs.send(job))
+                .await
+                .map_err(|_| stopped())?
+                .map_err(|_| stopped())?;
+        }
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+fn in_savepoint<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let step = |sql| db.prepare_cached(sql).and_then(|mut sql| sql.execute([])).map_err(Failure::from);
+    step("SAVEPOINT job")?;
+    let done = work(db);
+    if done.is_err() {
+        step("ROLLBACK TO job")?;
+    }
+    step("RELEASE job")?;
+    done
+}
+
+fn run(db: &Connection, waiting: &Receiver<Job>) {
+    let mut checkpoint_at: Option<Instant> = None;
+    loop {
+        let rest = checkpoint_at.map_or(CHECKPOINT_EVERY, |at| at.saturating_duration_since(Instant::now()));
+        match waiting.recv_timeout(rest) {
+            Ok(first) => {
+                commit_group(db, first, waiting);
+                checkpoint_at.get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                checkpoint(db);
+                return;
+            }
+        }
+        if checkpoint_at.is_some_and(|at| at <= Instant::now()) {
+            checkpoint_at = if checkpoint(db) { None } else { Some(Instant::now() + CHECKPOINT_RETRY) };
+        }
+    }
+}
+
+fn commit_group(db: &Connection, first: Job, waiting: &Receiver<Job>) {
+    let step = |sql| db.prepare_cached(sql).and_then(|mut sql| sql.execute([])).map_err(Failure::from);
+    if let Err(failure) = step("BEGIN IMMEDIATE") {
+        first(Err(failure))(Ok(()));
+        return;
+    }
+    let mut replies = vec![first(Ok(db))];
+    while replies.len() < GROUP
+        && let Ok(job) = waiting.try_recv()
+    {
+        replies.push(job(Ok(db)));
+    }
+    let committed = step("COMMIT").map(|_| ());
+    if committed.is_err() && !db.is_autocommit() {
+        let _ = step("ROLLBACK");
+    }
+    for reply in replies {
+        reply(committed.clone());
+    }
+}
+
+/// Moves the write-ahead log into the database and truncates it. False if a reader was in the way.
+fn checkpoint(db: &Connection) -> bool {
+    match db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)) {
+        Ok(busy) => busy == 0,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "checkpoint failed");
+            false
+        }
+    }
+}
