@@ -1,4 +1,6 @@
-//! HTTP: what is said to browsers and tools.
+//! HTTP: the connections, and what is said to browsers and tools.
 
+pub mod client;
+pub mod edge;
 pub mod pages;
 pub mod problems;
