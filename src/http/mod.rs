@@ -9,6 +9,10 @@ mod layers;
 mod limit;
 mod link;
 mod options;
+//! HTTP: the connections, and what is said to browsers and tools.
+
+pub mod client;
+pub mod edge;
 pub mod pages;
 mod plain;
 pub mod problems;

@@ -9,14 +9,14 @@
 
 mod blob_contract;
 mod blob_local;
+mod client_address;
 mod crypto_derivations;
 mod crypto_layout;
 mod crypto_parsers;
 mod crypto_stream;
 mod crypto_tink;
 mod crypto_wycheproof;
-mod pages;
-mod client_address;
 mod edge;
 mod edge_clients;
 mod edge_support;
+mod pages;
