@@ -7,4 +7,8 @@
     reason = "tests"
 )]
 
+mod audit_log;
+mod audit_relay;
+mod audit_support;
+mod audit_verify;
 mod pages;
