@@ -99,7 +99,9 @@ impl Log {
             let found = if self.current.is_none() {
                 let (length, found) = cut_torn_end(&file, &path)?;
                 // A process that was killed may have left lines that are not on disk yet.
-                file.sync_all().map_err(AuditError::disk("sync", &path))?;
+                if length > 0 {
+                    file.sync_all().map_err(AuditError::disk("sync", &path))?;
+                }
                 segment::sync_dir(&self.shard_dir)?;
                 let day = first_day(&file, length).map_err(AuditError::disk("read", &path))?;
                 self.current = Some(Segment { number, path, file, length, day });
@@ -224,7 +226,7 @@ impl Log {
             return Err(AuditError::Replaced { path: self.dir.clone() });
         }
         let Some(Segment { path, file, length, .. }) = &self.current else { return Ok(()) };
-        let whole = file.metadata().is_ok_and(|meta| !meta.is_file() || meta.len() == *length);
+        let whole = file.metadata().is_ok_and(|meta| meta.len() == *length);
         if !whole || !segment::lies_at(file, path) {
             return Err(AuditError::Replaced { path: path.clone() });
         }

@@ -89,12 +89,15 @@ fn broken(place: &Place, fault: Fault) -> VerifyError {
     VerifyError::Broken { file: place.0.clone(), line: place.1, fault }
 }
 
+/// The place of the line whose hash does not fit; absent for the first line's, which carries that of the log id.
+struct Suspect(Option<Place>);
+
 /// A chain up to some line.
 struct Chain {
     hash: Hash,
     place: Option<Place>,
-    /// The last line carries another hash than that of the line at this place: the next line tells which one was changed.
-    suspect: Option<Option<Place>>,
+    /// The last line and the one before it do not fit together: the next line tells which of them was changed.
+    suspect: Option<Suspect>,
     report: ShardReport,
     shard_dir: PathBuf,
 }
@@ -103,7 +106,7 @@ impl Chain {
     fn step(&mut self, file: &Path, number: u64, text: &[u8], ids: &mut Ids<'_>) -> Result<(), VerifyError> {
         let here = (file.to_owned(), number);
         let line = Line::parse(text).map_err(|why| broken(&here, Fault::NotALine(why)));
-        if let Some(before) = self.suspect.take() {
+        if let Some(Suspect(before)) = self.suspect.take() {
             let fits = line.is_ok_and(|line| line.follows(&self.hash));
             return Err(self.changed(before, !fits));
         }
@@ -117,7 +120,7 @@ impl Chain {
             return Err(broken(&here, Fault::Twice { id: line.id.into_owned(), file, line: first }));
         }
         if !follows {
-            self.suspect = Some(self.place.clone());
+            self.suspect = Some(Suspect(self.place.clone()));
         }
         let mark = Mark { seq: line.seq, time: line.time };
         self.report.first.get_or_insert(mark);
@@ -166,7 +169,7 @@ impl Chain {
     }
 
     fn end(mut self) -> Result<ShardReport, VerifyError> {
-        if let Some(before) = self.suspect.take() {
+        if let Some(Suspect(before)) = self.suspect.take() {
             return Err(self.changed(before, false));
         }
         self.report.last_hash = hex::encode(self.hash);

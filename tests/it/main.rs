@@ -19,4 +19,8 @@ mod crypto_wycheproof;
 mod edge;
 mod edge_clients;
 mod edge_support;
+mod audit_log;
+mod audit_relay;
+mod audit_support;
+mod audit_verify;
 mod pages;
