@@ -13,14 +13,15 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{AuditGate, Relay, RelayConfig};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Worker};
-use crate::crypto::KekRing;
+use crate::crypto::{KekRing, Token};
 use crate::http::edge::{self, EdgeLimits};
 use crate::http::router::{AppState, RateLimit, router};
-use crate::service::{Buffers, Refusals, Rules, Service, ServiceError};
+use crate::service::{Buffers, KeySource, Refusals, Rules, Service, ServiceError, TokenKind};
 use crate::storage::blob::local::LocalBlobs;
 use crate::storage::records::sqlite::SqliteRecords;
 use crate::storage::{BlobError, RecordStore, StoreError};
 use crate::transfer::InstanceId;
+use crate::transfer::access::Account;
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
 use crate::workers;
@@ -120,8 +121,12 @@ impl App {
         let shown = || database.display().to_string();
         let records = SqliteRecords::open(&database, Arc::clone(&clock))
             .map_err(|error| StartError::Records { path: shown(), error })?;
-        let blobs = if alone { LocalBlobs::open(&config.data_dir, Arc::clone(&clock)) } else { LocalBlobs::beside(&config.data_dir, Arc::clone(&clock)) }
-            .map_err(|error| StartError::Blobs { path: config.data_dir.display().to_string(), error })?;
+        let blobs = if alone {
+            LocalBlobs::open(&config.data_dir, Arc::clone(&clock))
+        } else {
+            LocalBlobs::beside(&config.data_dir, Arc::clone(&clock))
+        }
+        .map_err(|error| StartError::Blobs { path: config.data_dir.display().to_string(), error })?;
         let records: Arc<dyn RecordStore> = Arc::new(records);
         let keks = open_keks(&config, records.as_ref()).await?;
         let service = Service {
@@ -139,6 +144,24 @@ impl App {
             tasks: TaskTracker::new(),
         };
         Ok(Self { service: Arc::new(service), config, lock: None })
+    }
+
+    /// The only account, if it has no token yet.
+    ///
+    /// # Errors
+    /// The record store's.
+    pub async fn unkeyed_account(&self) -> Result<Option<Account>, ServiceError> {
+        let accounts = self.service.records.accounts().await?;
+        Ok(accounts.into_iter().next().filter(|account| !account.keyed))
+    }
+
+    /// The first token of an account.
+    ///
+    /// # Errors
+    /// [`Service::create_token`]'s.
+    pub async fn first_token(&self, account: Account) -> Result<Token, ServiceError> {
+        let made = self.service.create_token(account, TokenKind::Usr, None, KeySource::First).await?;
+        Ok(made.token)
     }
 
     /// The address that it is to listen on.
@@ -177,10 +200,8 @@ impl App {
             workers.spawn(workers::sweep::run(Arc::clone(&service), every, stop_workers.clone()));
         }
         workers.spawn(workers::refusals::run(Arc::clone(&service), stop_workers.clone()));
-        let state = AppState {
-            service: Arc::clone(&service),
-            proxies: Arc::new(config.trusted_proxies.clone()),
-        };
+        let state =
+            AppState { service: Arc::clone(&service), proxies: Arc::new(config.trusted_proxies.clone()) };
         let rate = config.rate.map(|rate| RateLimit { per_second: rate.per_second, burst: rate.burst });
         let limits = EdgeLimits { connections: config.connections, ..EdgeLimits::default() };
         let served = edge::serve(listener, router(state, rate), limits, stop).await;
@@ -229,7 +250,8 @@ fn make_dir(dir: &Path) -> Result<(), StartError> {
 fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
     let path = dir.join("lock");
     let failed = |error| StartError::DataDir { path: path.display().to_string(), error };
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Locked(dir.display().to_string())),
@@ -245,7 +267,8 @@ async fn open_keks(config: &Config, records: &dyn RecordStore) -> Result<KekRing
     let known = records.meta("kek-version").await.map_err(stored)?;
     let text = config.read_keks(|| known.is_none().then(KekRing::generate_text))?;
     let file = config.kek_file.display();
-    let ring = KekRing::parse(&text).map_err(|error| StartError::Keks(format!("the KEK file {file} cannot be used: {error}")))?;
+    let ring = KekRing::parse(&text)
+        .map_err(|error| StartError::Keks(format!("the KEK file {file} cannot be used: {error}")))?;
     let newest = ring.current().to_string();
     if let Some(known) = records.meta("kek-version").await.map_err(stored)?
         && ring.versions().all(|version| version.to_string() != known)

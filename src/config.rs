@@ -192,7 +192,9 @@ impl Config {
             ));
         }
         if !config.log.is_empty() && config.log.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            source.errors.push(format!("LOG is {:?}: it takes a filter such as info or burnbag=debug", config.log));
+            source
+                .errors
+                .push(format!("LOG is {:?}: it takes a filter such as info or burnbag=debug", config.log));
         }
         source.refuse_unknown();
         config
@@ -208,7 +210,10 @@ impl Config {
     ///
     /// # Errors
     /// It is missing, cannot be read, can be read by others, or does not have the form of DESIGN §6; says what to do.
-    pub fn read_keks(&self, make: impl FnOnce() -> Option<Zeroizing<String>>) -> Result<Zeroizing<String>, ConfigErrors> {
+    pub fn read_keks(
+        &self,
+        make: impl FnOnce() -> Option<Zeroizing<String>>,
+    ) -> Result<Zeroizing<String>, ConfigErrors> {
         read_keks(&self.kek_file, make).map_err(|error| ConfigErrors(vec![error]))
     }
 
@@ -321,7 +326,10 @@ impl Source {
         for (name, value) in std::env::vars() {
             let Some(setting) = name.strip_prefix("BURNBAG_") else { continue };
             let is_setting = |setting: &str| KNOWN.iter().any(|known| known.name == setting);
-            match setting.strip_suffix("_FILE").filter(|plain| !is_setting(setting) && (is_setting(plain) || *plain == "TOKEN")) {
+            match setting
+                .strip_suffix("_FILE")
+                .filter(|plain| !is_setting(setting) && (is_setting(plain) || *plain == "TOKEN"))
+            {
                 Some(plain) => match std::fs::read_to_string(&value) {
                     Ok(text) => {
                         let text = text.trim_end_matches(['\r', '\n']).to_owned();

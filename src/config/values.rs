@@ -52,8 +52,11 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let form = "it takes off, or such as \"200/s, burst 400\"";
         let mut parts = text.split(',').map(str::trim);
-        let per_second: u32 =
-            parts.next().and_then(|part| part.strip_suffix("/s")).and_then(|n| n.trim().parse().ok()).ok_or(form)?;
+        let per_second: u32 = parts
+            .next()
+            .and_then(|part| part.strip_suffix("/s"))
+            .and_then(|n| n.trim().parse().ok())
+            .ok_or(form)?;
         let burst = match parts.next() {
             Some(part) => part.strip_prefix("burst").and_then(|n| n.trim().parse().ok()).ok_or(form)?,
             None => per_second.saturating_mul(2),
@@ -85,8 +88,12 @@ pub enum Worker {
 }
 
 impl Worker {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Listener, "listener"), (Self::Index, "index"), (Self::Sweep, "sweep"), (Self::Relay, "relay")];
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Listener, "listener"),
+        (Self::Index, "index"),
+        (Self::Sweep, "sweep"),
+        (Self::Relay, "relay"),
+    ];
 }
 
 /// Which workers run.
@@ -114,7 +121,9 @@ impl FromStr for Workers {
         let form = "it takes a list out of listener, index, sweep and relay";
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
         words
-            .map(|word| Worker::ALL.iter().find(|(_, name)| *name == word).map(|(worker, _)| *worker).ok_or(form))
+            .map(|word| {
+                Worker::ALL.iter().find(|(_, name)| *name == word).map(|(worker, _)| *worker).ok_or(form)
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }

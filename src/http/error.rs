@@ -178,7 +178,8 @@ impl Form {
         trace_id: &str,
     ) -> Response {
         let status = problem.status();
-        let (title, help) = problems::kind(problem.code).map_or(("Error", ""), |kind| (kind.title, kind.help));
+        let (title, help) =
+            problems::kind(problem.code).map_or(("Error", ""), |kind| (kind.title, kind.help));
         let detail = problem.detail.as_deref().unwrap_or(help);
         let mut response = match self.wants {
             Wants::Json => {
@@ -204,7 +205,8 @@ impl Form {
                     ),
                     _ => format!("burnbag: {} ({})\n", one_line(detail), problem.code),
                 };
-                (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], line).into_response()
+                (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], line)
+                    .into_response()
             }
         };
         let to = response.headers_mut();

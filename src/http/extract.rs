@@ -27,7 +27,11 @@ pub(super) enum Wants {
 /// By the `Accept` header: HTML before JSON, since only a browser names it.
 pub(super) fn wants(headers: &HeaderMap) -> Wants {
     let names = |word: &str| {
-        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| value.contains(word))
+        headers
+            .get_all(ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.contains(word))
     };
     if names("text/html") {
         Wants::Html

@@ -56,7 +56,9 @@ pub(super) async fn tell(
         let status = problem.status();
         if status.is_client_error() || status == axum::http::StatusCode::SERVICE_UNAVAILABLE {
             let kind = match problem.code() {
-                "token_required" | "token_invalid" | "capability_missing" | "cross_site" => EventType::LoginRefused,
+                "token_required" | "token_invalid" | "capability_missing" | "cross_site" => {
+                    EventType::LoginRefused
+                }
                 _ if below_link => EventType::DownloadRefused,
                 _ if method.is_safe() => EventType::LoginRefused,
                 _ => EventType::UploadRefused,

@@ -60,6 +60,8 @@ fn refuse(error: GovernorError) -> Response {
         GovernorError::TooManyRequests { wait_time, .. } => {
             Problem::new("rate_limited").retry_after(Duration::from_secs(wait_time)).into_response()
         }
-        GovernorError::UnableToExtractKey | GovernorError::Other { .. } => Problem::new("internal").into_response(),
+        GovernorError::UnableToExtractKey | GovernorError::Other { .. } => {
+            Problem::new("internal").into_response()
+        }
     }
 }

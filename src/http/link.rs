@@ -10,7 +10,9 @@ use zeroize::Zeroizing;
 
 use super::edge::Connection;
 use super::error::Problem;
-use super::extract::{LinkProof, Offered, Origin, TICKET, Wants, decode, is_navigation, is_tool, link_proof, offered, wants};
+use super::extract::{
+    LinkProof, Offered, Origin, TICKET, Wants, decode, is_navigation, is_tool, link_proof, offered, wants,
+};
 use super::pages::{self, Index, IndexFile, IndexTransfer};
 use super::router::AppState;
 use super::{file, options};
@@ -49,9 +51,7 @@ pub(super) async fn link(
     let LinkProof { proof, holder } = link_proof(&state, &headers, &origin, link)?;
     let open = state.service.open(link, &proof).await?;
     match open.files.as_slice() {
-        [one] => {
-            file::serve(&state, (&method, &headers), (&origin, &connection), (&open, one, holder)).await
-        }
+        [one] => file::serve(&state, (&method, &headers), (&origin, &connection), (&open, one, holder)).await,
         _ => see_other(&format!("/d/{link}/")),
     }
 }
@@ -90,7 +90,9 @@ pub(super) async fn ticket(
     let is_form = kind.starts_with("application/x-www-form-urlencoded");
     let ask = read_ask(is_form, kind.starts_with("application/json"), request).await?;
     if ask.password.is_some_and(|password| !password.is_empty()) {
-        return Err(ServiceError::from(crate::transfer::policy::OptionError::Unknown("password".to_owned())).into());
+        return Err(
+            ServiceError::from(crate::transfer::policy::OptionError::Unknown("password".to_owned())).into()
+        );
     }
     let secret = pages::pasted_secret(&ask.secret);
     let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?;
@@ -104,8 +106,7 @@ pub(super) async fn ticket(
     ));
     let mut cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::new("internal"))?;
     cookie.set_sensitive(true);
-    let mut response =
-        if is_form { see_other(&format!("/d/{link}/"))? } else { json_index(&index) };
+    let mut response = if is_form { see_other(&format!("/d/{link}/"))? } else { json_index(&index) };
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }

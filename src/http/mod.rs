@@ -1,4 +1,4 @@
-//! HTTP: what is said to browsers and tools (DESIGN §10).
+//! HTTP: the connections, and what is said to browsers and tools (DESIGN §10).
 
 pub mod client;
 pub mod edge;
@@ -9,10 +9,6 @@ mod layers;
 mod limit;
 mod link;
 mod options;
-//! HTTP: the connections, and what is said to browsers and tools.
-
-pub mod client;
-pub mod edge;
 pub mod pages;
 mod plain;
 pub mod problems;

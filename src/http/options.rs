@@ -41,7 +41,8 @@ pub(super) fn options(uri: &Uri, headers: &HeaderMap) -> Result<Options, Problem
     }
     for (name, value) in headers {
         if let Some(name) = name.as_str().strip_prefix("burnbag-") {
-            let invalid = || Problem::new("option_invalid").field(name).detail(format!("{name} is plain text"));
+            let invalid =
+                || Problem::new("option_invalid").field(name).detail(format!("{name} is plain text"));
             set(&mut options, name, value.to_str().map_err(|_| invalid())?.trim())?;
         }
     }

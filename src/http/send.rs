@@ -120,16 +120,15 @@ async fn copy(body: &mut BodyDataStream, sending: &mut Sending) -> Result<(), Pr
     Ok(())
 }
 
-async fn short_field(
-    part: &mut axum::extract::multipart::Field<'_>,
-    field: &str,
-) -> Result<String, Problem> {
+async fn short_field(part: &mut axum::extract::multipart::Field<'_>, field: &str) -> Result<String, Problem> {
     let mut value = Vec::new();
     while let Some(chunk) = part.chunk().await.map_err(|error| broken_form(&error))? {
         value.extend_from_slice(&chunk);
         if value.len() > LONGEST_FIELD {
             let name: String = field.chars().take(64).collect();
-            return Err(Problem::new("option_invalid").field(name).detail("a field has at most 1 KiB; a file needs a file name"));
+            return Err(Problem::new("option_invalid")
+                .field(name)
+                .detail("a field has at most 1 KiB; a file needs a file name"));
         }
     }
     String::from_utf8(value).map_err(|_| Problem::new("option_invalid").detail("a field is UTF-8"))

@@ -2,17 +2,19 @@
 
 use super::{Service, ServiceError};
 use crate::clock::Timestamp;
-use crate::crypto::{AccountKey, Token, TokenKind, open_account_key, wrap_account_key};
+pub use crate::crypto::TokenKind;
+use crate::crypto::{AccountKey, Token, open_account_key, wrap_account_key};
 use crate::storage::StoreError;
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::{AccountId, Actor, Context, Sealed, TeamId, TokenId};
+use zeroize::Zeroizing;
 
 /// How a new token comes by the account key.
 pub enum KeySource {
     /// The account has none yet: this first token gives it one.
     First,
-    /// An old token of the account, which this caller presents.
-    Token(Token),
+    /// The text of an old token of the account, which this caller presents.
+    Token(Zeroizing<String>),
     /// A new key: every older token is revoked, and what was sent before can only be ended.
     Reset,
 }
@@ -81,7 +83,10 @@ impl Service {
                 ));
             }
             KeySource::First => (AccountKey::generate(), false),
-            KeySource::Token(old) => (self.key_of(&account, &old).await?, false),
+            KeySource::Token(old) => {
+                let old = Token::parse(&old).ok_or(ServiceError::TokenInvalid)?;
+                (self.key_of(&account, &old).await?, false)
+            }
             KeySource::Reset => (AccountKey::generate(), account.keyed),
         };
         let token = Token::generate(kind);

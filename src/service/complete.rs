@@ -44,12 +44,8 @@ impl Service {
             deadline.as_millis(),
             key,
         );
-        let new = NewLink {
-            id: link,
-            n: Some(n),
-            downloads: terms.downloads,
-            slot: slot.as_bytes().to_vec(),
-        };
+        let new =
+            NewLink { id: link, n: Some(n), downloads: terms.downloads, slot: slot.as_bytes().to_vec() };
         let owner_slot = self.owner_slot(caller, id, deadline, key);
         let reschedules = transfer.expires() != terms.expires;
         let complete = |transfer: Transfer, context: &_| transfer.complete(vec![new], owner_slot, context);
@@ -77,9 +73,11 @@ impl Service {
         }
         let available = record.transfer.state() == State::Available;
         let view = self.view(&record, Some(key), Some(&caller.key));
-        let link = record.transfer.link(link).filter(|_| available).map(|link| {
-            link_view(&self.rules.public_url, &view, link, 0, Some(&secret))
-        });
+        let link = record
+            .transfer
+            .link(link)
+            .filter(|_| available)
+            .map(|link| link_view(&self.rules.public_url, &view, link, 0, Some(&secret)));
         Ok(Sent { transfer: view, link })
     }
 }

@@ -154,7 +154,9 @@ impl Lease {
     async fn open(&self, ask: OpenStream) -> Result<StreamRef, ServiceError> {
         match self.ask(LeaseOp::Open(ask), self.context.clone()).await? {
             LeaseAnswer::Opened(stream) => Ok(stream),
-            LeaseAnswer::Refused(LeaseRefused::Busy) => Err(ServiceError::LinkBusy { retry_after: BUSY_RETRY }),
+            LeaseAnswer::Refused(LeaseRefused::Busy) => {
+                Err(ServiceError::LinkBusy { retry_after: BUSY_RETRY })
+            }
             _ => Err(ServiceError::LinkNotFound),
         }
     }

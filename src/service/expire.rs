@@ -39,7 +39,10 @@ impl Service {
                 Ok(Due::Purge(transfer) | Due::SecondLook(transfer)) => pass.purge.push(*transfer),
                 Ok(Due::EndLeases | Due::Nothing) => {}
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a due transfer was not decided");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a due transfer was not decided"
+                    );
                 }
             }
         }

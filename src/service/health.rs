@@ -22,7 +22,11 @@ impl Service {
         part("records", self.records.meta("store-id").await.err().map(|_| "not answering".to_owned()));
         part("objects", self.blobs.store_id().await.err().map(|_| "not answering".to_owned()));
         let audit = self.gate.status();
-        part("audit log", (!audit.ready).then(|| "not written, or too far behind; the log of the service says why".to_owned()));
+        part(
+            "audit log",
+            (!audit.ready)
+                .then(|| "not written, or too far behind; the log of the service says why".to_owned()),
+        );
         health.lines.push("audit anchor: none: a cut at the end of the audit log cannot be seen".to_owned());
         health
     }

@@ -13,7 +13,7 @@ use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
 use crate::transfer::{Actor, Context, InstanceId, OperationId};
 
-pub mod accounts;
+mod accounts;
 mod append;
 mod buffers;
 mod complete;
@@ -33,12 +33,13 @@ mod sweep;
 mod ticket;
 mod view;
 
+pub use accounts::{KeySource, NewToken, TokenKind};
 pub use buffers::Buffers;
 pub use complete::Sent;
 pub use download::{Chunk, Download, Holder};
 pub use error::ServiceError;
-pub use health::Health;
 pub use expire::{BATCH, Pass};
+pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
 pub use refusals::{Refusal, Refusals};

@@ -49,7 +49,8 @@ impl Plan {
         if runs.is_empty() || file.size != Some(size) {
             return Err(damaged("its runs"));
         }
-        let plan = Self { runs, objects: file.objects.iter().map(|object| object.key.clone()).collect(), size };
+        let plan =
+            Self { runs, objects: file.objects.iter().map(|object| object.key.clone()).collect(), size };
         for (number, object) in (0..).zip(&file.objects) {
             if object.size != Some(plan.object_size(number)) {
                 return Err(damaged("the size of an object"));
@@ -97,18 +98,18 @@ impl Plan {
             } else if wanted.is_empty() {
                 None
             } else {
-                Some(layout.cover(wanted.start - start..wanted.end - start).ok_or_else(|| damaged("a range"))?)
+                Some(
+                    layout
+                        .cover(wanted.start - start..wanted.end - start)
+                        .ok_or_else(|| damaged("a range"))?,
+                )
             };
             if let Some(cover) = cover {
                 let key = usize::try_from(object).ok().and_then(|object| self.objects.get(object));
                 pieces.push(Piece {
                     key: key.ok_or_else(|| damaged("an object"))?.clone(),
                     base,
-                    run: RunId {
-                        transfer: *transfer.as_bytes(),
-                        file: *file.id.as_bytes(),
-                        run: number,
-                    },
+                    run: RunId { transfer: *transfer.as_bytes(), file: *file.id.as_bytes(), run: number },
                     header: Header::from_bytes(run.header)?,
                     layout: *layout,
                     cover,

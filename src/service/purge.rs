@@ -52,7 +52,9 @@ impl Service {
         if transfer.ended().is_none_or(|ended| ended.from != State::Uploading) {
             return Ok(());
         }
-        let Some(record) = self.records.transfer(transfer.team(), transfer.id()).await? else { return Ok(()) };
+        let Some(record) = self.records.transfer(transfer.team(), transfer.id()).await? else {
+            return Ok(());
+        };
         for (id, journal) in &record.journal.files {
             let (Some(file), Some(upload)) = (transfer.file(*id), &journal.upload) else { continue };
             for object in &file.objects {

@@ -182,8 +182,7 @@ impl Task {
     async fn next_file(&mut self, whole: WholeFile, upload: &NewUpload) -> Result<FileId, ServiceError> {
         let context = self.service.context(self.caller.actor(), &self.caller.asker);
         let transfer = self.draft.transfer.clone();
-        let new =
-            begin_file(&self.draft.key, self.caller.team.shard, transfer.id(), upload, context.now);
+        let new = begin_file(&self.draft.key, self.caller.team.shard, transfer.id(), upload, context.now);
         let id = new.id;
         let change = transfer
             .finish_file(whole, &context)?

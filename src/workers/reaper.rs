@@ -22,7 +22,12 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
         let more = match service.expire_due().await {
             Ok(pass) => {
                 if pass.claimed > 0 {
-                    tracing::debug!(claimed = pass.claimed, changed = pass.changed, purge = pass.purge.len(), "expiry pass");
+                    tracing::debug!(
+                        claimed = pass.claimed,
+                        changed = pass.changed,
+                        purge = pass.purge.len(),
+                        "expiry pass"
+                    );
                 }
                 if !pass.purge.is_empty() && hand_over.try_send(pass.purge).is_err() {
                     tracing::debug!("deletions are behind; the claim comes back");

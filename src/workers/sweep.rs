@@ -16,12 +16,23 @@ pub async fn run(service: Arc<Service>, every: Duration, stop: CancellationToken
         }
         match service.sweep().await {
             Ok(report) if report.stopped => {
-                tracing::error!(objects = report.objects, orphans = report.orphans, "sweep found too many orphans and deleted nothing: check that database and objects belong together");
+                tracing::error!(
+                    objects = report.objects,
+                    orphans = report.orphans,
+                    "sweep found too many orphans and deleted nothing: check that database and objects belong together"
+                );
             }
             Ok(report) => {
-                tracing::info!(objects = report.objects, orphans = report.orphans, deleted = report.deleted, "sweep pass");
+                tracing::info!(
+                    objects = report.objects,
+                    orphans = report.orphans,
+                    deleted = report.deleted,
+                    "sweep pass"
+                );
             }
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "sweep failed; nothing was deleted"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "sweep failed; nothing was deleted")
+            }
         }
     }
 }

@@ -7,6 +7,10 @@
     reason = "tests"
 )]
 
+mod audit_log;
+mod audit_relay;
+mod audit_support;
+mod audit_verify;
 mod blob_contract;
 mod blob_local;
 mod client_address;
@@ -19,8 +23,4 @@ mod crypto_wycheproof;
 mod edge;
 mod edge_clients;
 mod edge_support;
-mod audit_log;
-mod audit_relay;
-mod audit_support;
-mod audit_verify;
 mod pages;

@@ -65,7 +65,19 @@ impl LocalBlobs {
     /// # Errors
     /// [`BlobError::Unavailable`] if the directory is missing or cannot be written; [`BlobError::Full`].
     pub fn open(root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
-        let layout = Arc::new(Layout::open(root.as_ref(), clock)?);
+        Self::assemble(root.as_ref(), clock, true)
+    }
+
+    /// [`LocalBlobs::open`] beside another process that writes: what is unfinished is that process's, and stays.
+    ///
+    /// # Errors
+    /// As [`LocalBlobs::open`].
+    pub fn beside(root: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
+        Self::assemble(root.as_ref(), clock, false)
+    }
+
+    fn assemble(root: &Path, clock: Arc<dyn Clock>, alone: bool) -> Result<Self, BlobError> {
+        let layout = Arc::new(Layout::open(root, clock, alone)?);
         Ok(Self { layout, lister: Arc::default(), store_id: Arc::default() })
     }
 

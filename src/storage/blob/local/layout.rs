@@ -47,14 +47,16 @@ pub(super) struct Spot {
 }
 
 impl Layout {
-    pub(super) fn open(root: &Path, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
+    pub(super) fn open(root: &Path, clock: Arc<dyn Clock>, alone: bool) -> Result<Self, BlobError> {
         let (objects, tmp) = (root.join("objects"), root.join("tmp"));
         let ours = objects.join("o");
         for dir in [&objects, &ours, &tmp] {
             make_dir(dir)
                 .map_err(|error| failed(&format!("make the directory {}", dir.display()), &error))?;
         }
-        empty(&tmp).map_err(|error| failed("empty tmp/", &error))?;
+        if alone {
+            empty(&tmp).map_err(|error| failed("empty tmp/", &error))?;
+        }
         for dir in [tmp.as_path(), &ours, &objects, root] {
             sync_dir(dir)
                 .map_err(|error| failed(&format!("sync the directory {}", dir.display()), &error))?;
