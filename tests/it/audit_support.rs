@@ -24,7 +24,7 @@ pub fn event(now: Timestamp) -> Event {
     event
 }
 
-/// Entries `first..=last`, a minute apart.
+/// Entries `first..=last`, a second apart.
 pub fn entries(first: u64, last: u64) -> Vec<OutboxEntry> {
     (first..=last)
         .map(|seq| OutboxEntry { seq, event: event(start().after(std::time::Duration::from_secs(seq))) })
@@ -45,7 +45,7 @@ pub fn lines(file: &Path) -> Vec<String> {
 }
 
 pub fn write_lines(file: &Path, lines: &[String]) {
-    fs::write(file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    fs::write(file, lines.join("\n") + "\n").unwrap();
 }
 
 /// The numbers in a segment, in order.
