@@ -222,7 +222,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read.
     pub fn token() -> Result<Option<Zeroizing<String>>, ConfigErrors> {
-        let mut source = Source::environment_only();
+        let source = Source::environment_only();
         let token = source.text("TOKEN").map(Zeroizing::new);
         if source.errors.is_empty() { Ok(token) } else { Err(ConfigErrors(source.errors)) }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Args, ColorChoice};
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ impl Settings {
 }
 
 #[derive(Args)]
-#[command(color = ColorChoice::Auto, after_long_help = after_help())]
+#[command(after_long_help = after_help())]
 pub(super) struct Serve {
     #[command(flatten)]
     settings: Settings,

@@ -1,6 +1,6 @@
 //! What is read out of a request before a use case is called: who asks, what proves them, what form they want.
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
@@ -110,16 +110,11 @@ pub(super) fn offered(headers: &HeaderMap) -> Offered {
     if headers.contains_key(axum::http::header::AUTHORIZATION) { Offered::Other } else { Offered::Nothing }
 }
 
-impl<S> FromRequestParts<S> for Caller
-where
-    S: Send + Sync,
-    AppState: FromRef<S>,
-{
+impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let state = AppState::from_ref(state);
-        let origin = Origin::from_request_parts(parts, &state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let origin = Origin::from_request_parts(parts, state).await?;
         match offered(&parts.headers) {
             Offered::Token(token) => Ok(state.service.login(&token, origin.asker()).await?),
             Offered::Nothing => Err(Problem::new("token_required").challenge(Challenge::Token)),

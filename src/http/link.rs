@@ -73,7 +73,7 @@ pub(super) async fn delete(
 pub(super) struct Ask {
     secret: Zeroizing<String>,
     #[serde(default)]
-    password: Option<Zeroizing<String>>,
+    password: Zeroizing<String>,
 }
 
 /// The longest body of a ticket's request.
@@ -89,7 +89,7 @@ pub(super) async fn ticket(
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.starts_with("application/x-www-form-urlencoded");
     let ask = read_ask(is_form, kind.starts_with("application/json"), request).await?;
-    if ask.password.is_some_and(|password| !password.is_empty()) {
+    if !ask.password.is_empty() {
         return Err(
             ServiceError::from(crate::transfer::policy::OptionError::Unknown("password".to_owned())).into()
         );

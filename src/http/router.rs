@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -13,7 +13,7 @@ use super::{layers, limit, link, plain, send, transfers};
 use crate::service::Service;
 
 /// What handlers share.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub struct AppState {
     /// The use cases.
     pub service: Arc<Service>,

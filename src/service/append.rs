@@ -217,7 +217,8 @@ impl<'a> Appending<'a> {
         if let Err(error) = written {
             settle_write(service, &blob, layout.ciphertext(), error).await?;
         }
-        let (transfer_id, file_id) = (transfer.id().as_bytes(), file.as_bytes());
+        let id = transfer.id();
+        let (transfer_id, file_id) = (id.as_bytes(), file.as_bytes());
         let sha256 = self.digest.finish();
         let meta_key = key.meta_key(transfer_id);
         let runs = [Run { header: header.to_bytes(), length, object: 0 }];
