@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use burnbag::audit::{AuditGate, verify};
+use burnbag::audit::{AuditGate, Relay, RelayConfig, verify};
 use burnbag::clock::SystemClock;
 use burnbag::storage::RecordStore;
 use burnbag::storage::records::sqlite::SqliteRecords;
-use burnbag::workers::relay::{self, RelayConfig};
+use burnbag::workers::relay;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,8 @@ impl Running {
         let (gate, wake, stop) = (AuditGate::new(), Arc::new(Notify::new()), CancellationToken::new());
         let config = RelayConfig { dir, shard: 0 };
         let clock = Arc::new(SystemClock);
-        let task = relay::run(records.clone(), config, gate.clone(), wake.clone(), clock, stop.clone());
-        let task = tokio::spawn(task);
+        let to_log = Relay::new(records.clone(), config, gate.clone(), clock);
+        let task = tokio::spawn(relay::run(to_log, wake.clone(), stop.clone()));
         Self { gate, wake, stop, task }
     }
 

@@ -24,3 +24,5 @@ mod edge;
 mod edge_clients;
 mod edge_support;
 mod pages;
+mod round_trip;
+mod support;
