@@ -1,1 +1,3 @@
+//! The load harness.
+
 fn main() {}

@@ -41,7 +41,7 @@ pub(super) struct Serve {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where links point, e.g. https://files.example.org
+    /// Where links point, e.g. <https://files.example.org>
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Print what is in force and every error, and start nothing

@@ -20,7 +20,7 @@ use crate::transfer::policy::parse_duration;
 pub(super) enum Token {
     /// Make a token and print it, alone, on stdout
     ///
-    /// The first token of an account gives it its key. For a further one, an old token is needed: from BURNBAG_TOKEN, or
+    /// The first token of an account gives it its key. For a further one, an old token is needed: from `BURNBAG_TOKEN`, or
     /// asked for on the terminal. Works beside a running service.
     Create(Create),
     /// List the tokens of an account

@@ -199,10 +199,7 @@ impl Form {
             Wants::Html => pages::problem(status, title, detail, problem.code),
             Wants::Any => {
                 let line = match (problem.code, self.link) {
-                    ("link_secret_required", Some(_)) => format!(
-                        "burnbag: this needs the link's secret: link='<the whole link>'; \
-                         curl --fail-with-body -u \"x:${{link#*#}}\" -o '<name>' \"${{link%%#*}}\" (link_secret_required)\n"
-                    ),
+                    ("link_secret_required", Some(_)) => HOW_A_TOOL_FETCHES.to_owned(),
                     _ => format!("burnbag: {} ({})\n", one_line(detail), problem.code),
                 };
                 (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], line)
@@ -236,6 +233,10 @@ impl Form {
 }
 
 const CONTENT_RANGE: HeaderName = axum::http::header::CONTENT_RANGE;
+
+/// The one line for a tool that comes without the secret.
+const HOW_A_TOOL_FETCHES: &str = "burnbag: this needs the link's secret: link='<the whole link>'; \
+    curl --fail-with-body -u \"x:${link#*#}\" -o '<name>' \"${link%%#*}\" (link_secret_required)\n";
 
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

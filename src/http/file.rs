@@ -170,17 +170,13 @@ impl http_body::Body for DownloadBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        match std::task::ready!(self.download.chunks.poll_recv(context)) {
-            Some(chunk) => {
-                self.left = self.left.saturating_sub(chunk.as_ref().len() as u64);
-                let sent = Sent { chunk, connection: self.connection.clone() };
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(sent)))))
-            }
-            None => {
-                self.connection.abort();
-                Poll::Ready(Some(Err(Cut)))
-            }
-        }
+        let Some(chunk) = std::task::ready!(self.download.chunks.poll_recv(context)) else {
+            self.connection.abort();
+            return Poll::Ready(Some(Err(Cut)));
+        };
+        self.left = self.left.saturating_sub(chunk.as_ref().len() as u64);
+        let sent = Sent { chunk, connection: self.connection.clone() };
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(sent)))))
     }
 
     fn is_end_stream(&self) -> bool {

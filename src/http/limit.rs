@@ -16,7 +16,7 @@ use super::extract::Origin;
 use super::router::RateLimit;
 
 /// Addresses that were quiet are forgotten so often.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Debug)]
 pub(super) struct ByAddress;
@@ -55,6 +55,7 @@ fn limit(rate: RateLimit) -> Option<Limit> {
     Some(GovernorLayer::new(config).error_handler(refuse))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 fn refuse(error: GovernorError) -> Response {
     match error {
         GovernorError::TooManyRequests { wait_time, .. } => {

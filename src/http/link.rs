@@ -1,6 +1,6 @@
 //! Below `/d/`: the page of a link, its ticket, its index and its files (DESIGN §10 "The link", "For tools").
 
-use axum::extract::{Form, Path, Request, State};
+use axum::extract::{Form, FromRequest as _, Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -119,7 +119,6 @@ async fn read_ask(is_form: bool, is_json: bool, request: Request) -> Result<Ask,
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, LONGEST_ASK).await.map_err(|_| malformed())?;
     let request = Request::from_parts(parts, axum::body::Body::from(body));
-    use axum::extract::FromRequest as _;
     if is_form {
         Form::<Ask>::from_request(request, &()).await.map(|Form(ask)| ask).map_err(|_| malformed())
     } else {

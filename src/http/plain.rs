@@ -50,7 +50,7 @@ pub(super) async fn livez() -> Response {
 pub(super) async fn readyz(State(state): State<AppState>) -> Response {
     let health = state.service.health().await;
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    text(status, health.lines.iter().map(|line| format!("{line}\n")).collect())
+    text(status, health.lines.join("\n") + "\n")
 }
 
 /// Any path that is not a route.

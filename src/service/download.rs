@@ -171,8 +171,7 @@ impl Lease {
         let context = self.context.again(self.service.clock.now());
         for wait in [100, 500, 2000, 5000] {
             match self.ask(LeaseOp::Settle { stream, written }, context.clone()).await {
-                Ok(_) => break,
-                Err(StoreError::NotFound) => break,
+                Ok(_) | Err(StoreError::NotFound) => break,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "download not settled yet");
                     tokio::time::sleep(Duration::from_millis(wait)).await;

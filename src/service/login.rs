@@ -8,7 +8,7 @@ use crate::transfer::access::{Account, Team};
 use crate::transfer::{Actor, TokenId};
 
 /// The last use of a token is kept to the minute.
-const USE_KEPT_TO: Duration = Duration::from_secs(60);
+const USE_KEPT_TO: Duration = Duration::from_mins(1);
 
 /// A proved account, for the length of one request.
 pub struct Caller {

@@ -10,7 +10,7 @@ use crate::crypto::{PasswordKey, Ticket};
 use crate::transfer::{HolderId, LinkId};
 
 /// A ticket lasts to the deadline, and at most so long.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// What a ticket proves.
 pub struct TicketHolder {

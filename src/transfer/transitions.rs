@@ -10,7 +10,7 @@ use super::record::{EndReason, Ended, File, FileState, Link, Object, Sealed, Sta
 use crate::clock::Timestamp;
 
 /// Nothing lives longer before it is Available (DESIGN §4).
-pub const HARD_END: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const HARD_END: Duration = Duration::from_hours(7 * 24);
 
 /// The most files that one transfer takes, so that a record stays one that can be read at a time.
 pub const MAX_FILES: usize = 1000;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::service::Service;
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 
 /// Records refusals until told to stop, and what is left then.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {

@@ -31,7 +31,10 @@ pub async fn run(service: Arc<Service>, every: Duration, stop: CancellationToken
                 );
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "sweep failed; nothing was deleted")
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "sweep failed; nothing was deleted"
+                );
             }
         }
     }

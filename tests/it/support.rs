@@ -241,11 +241,5 @@ fn command(environment: &[(String, String)]) -> Command {
 
 fn spawn(environment: &[(String, String)], dir: &TempDir) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(dir)).unwrap();
-    command(environment)
-        .arg("serve")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    command(environment).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }

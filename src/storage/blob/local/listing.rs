@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_directory_is_listed_whole_however_few_of_its_names_are_kept_at_once() {
         let root = tempfile::tempdir().unwrap();
-        let layout = Layout::open(root.path(), Arc::new(SystemClock)).unwrap();
+        let layout = Layout::open(root.path(), Arc::new(SystemClock), true).unwrap();
         let mut expected = Vec::new();
         for number in 0..100_u32 {
             // Every third transfer is empty, as after a crash between the steps of a delete.
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn the_next_page_does_not_read_the_transfers_again() {
         let root = tempfile::tempdir().unwrap();
-        let layout = Layout::open(root.path(), Arc::new(SystemClock)).unwrap();
+        let layout = Layout::open(root.path(), Arc::new(SystemClock), true).unwrap();
         let object = |name: &str| {
             let dir = layout.ours().join("00").join(name).join("file");
             fs::create_dir_all(&dir).unwrap();

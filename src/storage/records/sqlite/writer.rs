@@ -12,7 +12,7 @@ use crate::storage::StoreError;
 /// The most jobs that share one transaction.
 const GROUP: usize = 256;
 /// After this time what was deleted has left database and write-ahead log.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 /// A checkpoint that readers held up is tried again so soon.
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 
