@@ -104,7 +104,7 @@ impl Journal {
     /// How long a purge that failed now is put off: 1 s, doubled each time, at most 10 minutes.
     #[must_use]
     pub fn backoff(&self) -> Duration {
-        Duration::from_secs(1 << self.attempts.min(9)).min(Duration::from_secs(600))
+        Duration::from_secs(1 << self.attempts.min(10)).min(Duration::from_mins(10))
     }
 }
 
@@ -115,9 +115,8 @@ pub fn due(transfer: &Transfer, journal: &Journal, leases: &LeaseSummary) -> Opt
         State::Uploading => {
             Some(journal.upload_deadline.map_or(transfer.deadline(), |at| at.min(transfer.deadline())))
         }
-        State::Held => Some(transfer.deadline()),
         State::Available if leases.exhausted => Some(leases.changed),
-        State::Available => Some(transfer.deadline()),
+        State::Held | State::Available => Some(transfer.deadline()),
         State::Ended => journal.retry_at.or(transfer.ended().map(|ended| ended.at)),
         // A tombstone waits for its leases, and these are in the index by themselves.
         State::Purged if leases.open > 0 => transfer.second_look(),

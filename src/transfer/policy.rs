@@ -177,7 +177,7 @@ pub fn words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (unit, name) = [(86_400, 'd'), (3600, 'h'), (60, 'm')]
         .into_iter()
-        .find(|(unit, _)| seconds > 0 && seconds % unit == 0)
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit))
         .unwrap_or((1, 's'));
     format!("{}{name}", seconds / unit)
 }

@@ -10,7 +10,7 @@ use super::record::{EndReason, Ended, File, FileState, Link, Object, Sealed, Sta
 use crate::clock::Timestamp;
 
 /// Nothing lives longer before it is Available (DESIGN §4).
-pub const HARD_END: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const HARD_END: Duration = Duration::from_hours(7 * 24);
 
 /// The most files that one transfer takes, so that a record stays one that can be read at a time.
 pub const MAX_FILES: usize = 1000;
@@ -207,7 +207,8 @@ impl Transfer {
     }
 
     /// The transfer is whole: it becomes Available with the deadline of [`Transfer::deadline_from`], and
-    /// `slots` are all of its slots, wrapped with that deadline. If that deadline has come, it is Expired at once.
+    /// `slots` are all of its slots, wrapped with that deadline. If that deadline has come, it is Expired at once;
+    /// past the hard end it is Abandoned.
     ///
     /// # Errors
     /// Not Uploading, a file still running, or none whole.
@@ -223,6 +224,9 @@ impl Transfer {
         }
         if self.whole_files().next().is_none() {
             return Err(InvalidTransition::Empty);
+        }
+        if context.now >= self.deadline {
+            return self.expire(context);
         }
         self.deadline = self.deadline_from(context.now);
         if self.deadline <= context.now {
@@ -272,12 +276,16 @@ impl Transfer {
             .with(EventType::TransferHeld, |event| event.reason = Some(reason.to_owned())))
     }
 
-    /// What held it back is settled: Available, with `slots` wrapped anew for [`Transfer::deadline_from`].
+    /// What held it back is settled: Available, with `slots` wrapped anew for [`Transfer::deadline_from`]. If that
+    /// deadline or the hard end has come, it is Expired at once.
     ///
     /// # Errors
     /// Not Held.
     pub fn release(mut self, slots: Vec<NewSlot>, context: &Context) -> Result<Change, InvalidTransition> {
         self.require(State::Held, "be released")?;
+        if context.now >= self.deadline {
+            return self.expire(context);
+        }
         self.deadline = self.deadline_from(context.now);
         if self.deadline <= context.now {
             return Ok(self.end(EndReason::Expired, context));
