@@ -134,7 +134,14 @@ pub fn request(transfer: &Transfer, op: LeaseOp, now: Timestamp) -> LeaseRequest
 }
 
 pub fn open(transfer: &Transfer, by: HolderId, id: StreamId, from: u64, to: u64) -> LeaseOp {
-    LeaseOp::Open(OpenStream { stream: id, link: transfer.links()[0].id, holder: by, file: file(1), from, to })
+    LeaseOp::Open(OpenStream {
+        stream: id,
+        link: transfer.links()[0].id,
+        holder: by,
+        file: file(1),
+        from,
+        to,
+    })
 }
 
 pub fn settle(stream: StreamRef, written: u64) -> LeaseOp {
