@@ -120,7 +120,7 @@ pub struct OutboxLength {
     pub last: u64,
 }
 
-/// The store of records. Implementations: `SQLite` , Redis.
+/// The store of records. Implementations: `SQLite`, Redis.
 ///
 /// A call for a transfer cannot be made without its team. A write is all or nothing and durable when it returns; dropped
 /// half-way it may still be applied, and can be sent again under the same operation id.
@@ -173,7 +173,8 @@ pub trait RecordStore: Send + Sync {
     /// Up to `limit` transfers that are due, earliest first, each put off for `lease` so that nobody else takes it.
     async fn claim(&self, limit: usize, lease: std::time::Duration) -> Result<Claimed, StoreError>;
 
-    /// Puts the purge of an ended transfer off until `at`, and counts the attempt.
+    /// Puts the purge of an ended transfer off until `at`, and counts the attempt. Where nothing is left to purge it
+    /// changes nothing.
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError>;
 
     /// The earliest instant in the due index.

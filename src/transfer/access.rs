@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{Context, Event, EventType};
-use super::id::{AccountId, TeamId, TokenId};
+use super::id::{AccountId, OperationId, TeamId, TokenId};
 use super::record::Sealed;
 use crate::clock::Timestamp;
 
@@ -99,6 +99,7 @@ impl TokenRecord {
 #[derive(Clone, Debug)]
 #[must_use = "a change does nothing until it is committed"]
 pub struct AccessChange {
+    operation: OperationId,
     team: Option<Team>,
     account: Account,
     expected: Option<u64>,
@@ -107,6 +108,12 @@ pub struct AccessChange {
 }
 
 impl AccessChange {
+    /// Under which the change can be sent again.
+    #[must_use]
+    pub const fn operation(&self) -> OperationId {
+        self.operation
+    }
+
     /// A team made new.
     #[must_use]
     pub const fn team(&self) -> Option<&Team> {
@@ -141,6 +148,7 @@ impl AccessChange {
     pub fn first(team: TeamId, account: AccountId, context: &Context) -> Self {
         let now = context.now;
         Self {
+            operation: context.operation,
             team: Some(Team { id: team, name: "default".to_owned(), shard: 0, created: now }),
             account: Account {
                 id: account,
@@ -167,19 +175,26 @@ impl Account {
         let account =
             Self { id, team, name: name.to_owned(), role, version: 1, created: context.now, keyed: false };
         let events = vec![context.event(0, EventType::AccountCreated)];
-        AccessChange { team: None, account, expected: None, tokens: Vec::new(), events }
+        AccessChange {
+            operation: context.operation,
+            team: None,
+            account,
+            expected: None,
+            tokens: Vec::new(),
+            events,
+        }
     }
 
     /// A token more; the first one gives the account its key.
     pub fn add_token(mut self, token: TokenRecord, context: &Context) -> AccessChange {
         self.keyed = true;
-        self.changed(vec![token], vec![context.event(0, EventType::TokenCreated)])
+        self.changed(context, vec![token], vec![context.event(0, EventType::TokenCreated)])
     }
 
     /// Takes a token back.
     pub fn revoke_token(self, mut token: TokenRecord, context: &Context) -> AccessChange {
         token.revoked = Some(context.now);
-        self.changed(vec![token], vec![context.event(0, EventType::TokenRevoked)])
+        self.changed(context, vec![token], vec![context.event(0, EventType::TokenRevoked)])
     }
 
     /// A new account key under a new token; every older token in `old` is revoked in the same step.
@@ -193,12 +208,13 @@ impl Account {
             tokens.push(old);
             events.push(context.event(events.len(), EventType::TokenRevoked));
         }
-        self.changed(tokens, events)
+        self.changed(context, tokens, events)
     }
 
-    fn changed(mut self, tokens: Vec<TokenRecord>, events: Vec<Event>) -> AccessChange {
+    fn changed(mut self, context: &Context, tokens: Vec<TokenRecord>, events: Vec<Event>) -> AccessChange {
         let expected = self.version;
         self.version += 1;
-        AccessChange { team: None, account: self, expected: Some(expected), tokens, events }
+        let operation = context.operation;
+        AccessChange { operation, team: None, account: self, expected: Some(expected), tokens, events }
     }
 }

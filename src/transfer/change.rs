@@ -69,7 +69,10 @@ impl Change {
             forget: false,
         };
         change.record.version = expected.unwrap_or(0) + 1;
-        change.record.operations.push(context.operation);
+        // A second transition of the same step is the same operation.
+        if change.record.operations.last() != Some(&context.operation) {
+            change.record.operations.push(context.operation);
+        }
         let old = change.record.operations.len().saturating_sub(KEPT_OPERATIONS);
         change.record.operations.drain(..old);
         change
@@ -95,7 +98,6 @@ impl Change {
             events.push(event);
         }
         second.record.version = expected.unwrap_or(0) + 1;
-        second.record.operations.dedup();
         let slots = match (slots, second.slots) {
             (first, Slots::Keep) => first,
             (Slots::Put(mut first), Slots::Put(then)) => {

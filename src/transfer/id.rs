@@ -122,6 +122,20 @@ impl From<StreamId> for LeaseId {
     }
 }
 
+impl From<StreamId> for OperationId {
+    /// A stream's take, renewals and settlement are sent under its own id (DESIGN §4).
+    fn from(stream: StreamId) -> Self {
+        Self(stream.0)
+    }
+}
+
+impl From<LeaseId> for OperationId {
+    /// The end of a lease is told under the id of the stream that opened it.
+    fn from(lease: LeaseId) -> Self {
+        Self(lease.0)
+    }
+}
+
 impl LinkId {
     /// The owner's slot has no link; where a link id is asked for, it is this one (DESIGN §6).
     pub const OWNER: Self = Self([0; 16]);

@@ -104,7 +104,7 @@ impl Journal {
     /// How long a purge that failed now is put off: 1 s, doubled each time, at most 10 minutes.
     #[must_use]
     pub fn backoff(&self) -> Duration {
-        Duration::from_secs(1 << self.attempts.min(9)).min(Duration::from_mins(10))
+        Duration::from_secs(1 << self.attempts.min(10)).min(Duration::from_mins(10))
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Context, Event, EventType, Outcome};
-use super::id::{FileId, HolderId, LeaseId, LinkId, StreamId, TeamId, TransferId};
+use super::id::{FileId, HolderId, LeaseId, LinkId, OperationId, StreamId, TeamId, TransferId};
 use super::ranges::Ranges;
-use super::record::{Link, State, Transfer};
+use super::record::{FileState, Link, State, Transfer};
 use crate::clock::Timestamp;
 
 /// A stream that is not renewed for so long no longer runs.
@@ -29,6 +29,12 @@ pub const MAX_STREAMS: usize = 64;
 pub const MAX_HELD: usize = 64;
 /// Open leases a transfer.
 pub const MAX_OPEN: u64 = 10_000;
+
+// An event's id is the operation's, a dot, a number; the operation is the stream, which may begin a file and may deliver
+// it. What a lease leaves undelivered is told under the stream that opened it. So none of these ever share an id.
+const STARTED: usize = 0;
+const COMPLETED: usize = 1;
+const INTERRUPTED: usize = 2;
 
 /// The two times that an operator may change.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +235,8 @@ pub struct LeaseRequest {
     pub transfer: TransferId,
     /// What is asked.
     pub op: LeaseOp,
-    /// Under what; its time is the service's, the store decides by its own.
+    /// By whom and from where. Its time is the service's, the store decides by its own; its operation is not used, since
+    /// the stream's id is the operation.
     pub context: Context,
     /// The operator's times.
     pub times: LeaseTimes,
@@ -304,7 +311,7 @@ pub struct Leases<'a> {
 /// that allows it; else it takes a new one (DESIGN §10). Sent again under the same id it finds itself.
 ///
 /// # Errors
-/// The transfer has ended, or no count is left, or none is free.
+/// The transfer has ended, or has no such bytes; or no count is left, or none is free.
 pub fn open_stream(
     leases: Leases<'_>,
     ask: &OpenStream,
@@ -313,10 +320,18 @@ pub fn open_stream(
 ) -> Result<(StreamRef, Option<LeaseChange>), LeaseRefused> {
     let Leases { transfer, counts, held, open, now } = leases;
     let link = standing_link(transfer, ask.link, now)?;
-    let size = transfer.file(ask.file).and_then(|file| file.size).ok_or(LeaseRefused::Ended)?;
+    let size = transfer
+        .file(ask.file)
+        .filter(|file| file.state == FileState::Whole)
+        .and_then(|file| file.size)
+        .filter(|size| ask.to <= *size && (ask.from < ask.to || (*size == 0 && ask.from == 0)))
+        .ok_or(LeaseRefused::Ended)?;
     let found = |lease: &Lease| StreamRef { lease: lease.id, file: ask.file, stream: ask.stream };
     let is_mine = |file: &FileLease| file.streams.iter().any(|stream| stream.id == ask.stream);
-    if let Some(lease) = held.iter().find(|lease| lease.files.get(&ask.file).is_some_and(is_mine)) {
+    // The lease that this stream opened is known by its id also after the stream was settled.
+    if let Some(lease) = held.iter().find(|lease| {
+        lease.id == LeaseId::from(ask.stream) || lease.files.get(&ask.file).is_some_and(is_mine)
+    }) {
         return Ok((found(lease), None));
     }
     let mut open_leases: Vec<&Lease> =
@@ -342,7 +357,8 @@ pub fn open_stream(
         (Lease::new(ask, now), None)
     };
     let reference = found(&lease);
-    Ok((reference, Some(lease.begin(ask, before, transfer, times, &Context { now, ..context.clone() }))))
+    let context = Context { now, operation: ask.stream.into(), ..context.clone() };
+    Ok((reference, Some(lease.begin(ask, before, transfer, times, &context))))
 }
 
 fn standing_link(transfer: &Transfer, id: LinkId, now: Timestamp) -> Result<&Link, LeaseRefused> {
@@ -422,7 +438,7 @@ impl Lease {
         let mut events = Vec::new();
         let link = self.link;
         let file = self.files.entry(ask.file).or_insert_with(|| {
-            let mut event = context.event(0, EventType::DownloadStarted);
+            let mut event = context.event(STARTED, EventType::DownloadStarted);
             (event.transfer, event.file, event.link) = (Some(transfer.id()), Some(ask.file), Some(link));
             events.push(event);
             FileLease::default()
@@ -464,7 +480,8 @@ impl Lease {
         let mut events = Vec::new();
         if file.completed.is_none() && (whole_of_nothing || (size > 0 && file.delivered.covers(size))) {
             file.completed = Some(now);
-            let mut event = context.event(0, EventType::DownloadCompleted);
+            let context = Context { operation: at.stream.into(), ..context.clone() };
+            let mut event = context.event(COMPLETED, EventType::DownloadCompleted);
             (event.transfer, event.file, event.link) = (Some(transfer.id()), Some(at.file), Some(self.link));
             event.bytes = Some(size);
             events.push(event);
@@ -476,16 +493,11 @@ impl Lease {
 
     /// Ends the lease if its time has come: what it began and did not deliver was interrupted.
     #[must_use]
-    pub fn end_due(
-        self,
-        first_event: usize,
-        transfer: &Transfer,
-        times: LeaseTimes,
-        context: &Context,
-    ) -> Option<LeaseChange> {
+    pub fn end_due(self, transfer: &Transfer, times: LeaseTimes, context: &Context) -> Option<LeaseChange> {
         if context.now < self.ends(transfer, times) {
             return None;
         }
+        let context = Context { operation: OperationId::from(self.id), ..context.clone() };
         let interrupted = self.files.iter().filter(|(_, file)| file.completed.is_none());
         let events = interrupted
             .enumerate()
@@ -494,7 +506,7 @@ impl Lease {
                 for stream in &file.streams {
                     delivered.add(stream.from, stream.from + stream.written);
                 }
-                let mut event = context.event(first_event + n, EventType::DownloadInterrupted);
+                let mut event = context.event(INTERRUPTED + n, EventType::DownloadInterrupted);
                 (event.transfer, event.file, event.link) = (Some(transfer.id()), Some(*id), Some(self.link));
                 event.bytes = Some(delivered.total());
                 event.outcome = Outcome::Failed;

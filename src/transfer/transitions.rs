@@ -217,7 +217,8 @@ impl Transfer {
     }
 
     /// The transfer is whole: it becomes Available with the deadline of [`Transfer::deadline_from`], and
-    /// `slots` are all of its slots, wrapped with that deadline. If that deadline has come, it is Expired at once.
+    /// `slots` are all of its slots, wrapped with that deadline. If that deadline has come, it is Expired at once;
+    /// past the hard end it is Abandoned.
     ///
     /// # Errors
     /// Not Uploading, a file still running, or none whole.
@@ -233,6 +234,9 @@ impl Transfer {
         }
         if self.whole_files().next().is_none() {
             return Err(InvalidTransition::Empty);
+        }
+        if context.now >= self.deadline {
+            return self.expire(context);
         }
         self.deadline = self.deadline_from(context.now);
         if self.deadline <= context.now {
@@ -282,12 +286,16 @@ impl Transfer {
             .with(EventType::TransferHeld, |event| event.reason = Some(reason.to_owned())))
     }
 
-    /// What held it back is settled: Available, with `slots` wrapped anew for [`Transfer::deadline_from`].
+    /// What held it back is settled: Available, with `slots` wrapped anew for [`Transfer::deadline_from`]. If that
+    /// deadline or the hard end has come, it is Expired at once.
     ///
     /// # Errors
     /// Not Held.
     pub fn release(mut self, slots: Vec<NewSlot>, context: &Context) -> Result<Change, InvalidTransition> {
         self.require(State::Held, "be released")?;
+        if context.now >= self.deadline {
+            return self.expire(context);
+        }
         self.deadline = self.deadline_from(context.now);
         if self.deadline <= context.now {
             return Ok(self.end(EndReason::Expired, context));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
@@ -62,6 +62,20 @@ impl From<serde_json::Error> for StoreError {
     }
 }
 
+/// What may be chosen when the store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// What was deleted has left database and write-ahead log after this time, or a little more if readers are in the
+    /// way.
+    pub checkpoint_every: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { checkpoint_every: Duration::from_mins(1) }
+    }
+}
+
 /// The record store in one file, for one `serve` at a time; a short command may write beside it.
 pub struct SqliteRecords {
     writer: writer::Writer,
@@ -71,7 +85,28 @@ pub struct SqliteRecords {
 
 struct Readers {
     idle: Mutex<Vec<Connection>>,
-    free: Semaphore,
+    free: Arc<Semaphore>,
+}
+
+/// A reader that goes back to the pool by itself.
+struct Reader {
+    db: Option<Connection>,
+    pool: Arc<Readers>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Readers {
+    async fn take(self: &Arc<Self>) -> Option<Reader> {
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        let db = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Some(Reader { db, pool: Arc::clone(self), _permit: permit })
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.db.take());
+    }
 }
 
 impl SqliteRecords {
@@ -80,8 +115,26 @@ impl SqliteRecords {
     /// # Errors
     /// It cannot be read or written, is damaged, or was written by a newer burnbag.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::open_with(path, clock, Tuning::default())
+    }
+
+    /// [`SqliteRecords::open`] with other times. Blocking.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
+        Self::open_file(path, clock, tuning).map_err(|error| match error {
+            StoreError::Unavailable(text) => StoreError::Unavailable(format!("{}: {text}", path.display())),
+            other => other,
+        })
+    }
+
+    fn open_file(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
         let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
+        let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(StoreError::Unavailable(format!("no write-ahead log here, only {mode:?}")));
+        }
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "secure_delete", "ON")?;
         db.pragma_update(None, "wal_autocheckpoint", 4000)?;
@@ -89,25 +142,33 @@ impl SqliteRecords {
         let readers = (0..READERS)
             .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .collect::<Result<Vec<_>, _>>()?;
-        let readers = Readers { idle: Mutex::new(readers), free: Semaphore::new(READERS) };
-        Ok(Self { writer: writer::Writer::start(db)?, readers: Arc::new(readers), clock })
+        let readers = Readers { idle: Mutex::new(readers), free: Arc::new(Semaphore::new(READERS)) };
+        Ok(Self {
+            writer: writer::Writer::start(db, tuning.checkpoint_every)?,
+            readers: Arc::new(readers),
+            clock,
+        })
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let readers = Arc::clone(&self.readers);
+        self.read_at(|db, _| work(db)).await
+    }
+
+    /// Reads one snapshot, at the time at which it is read.
+    async fn read_at<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let stopped = || StoreError::Unavailable("the read pool has stopped".to_owned());
-        // The permit is held by the blocking work, which goes on when the asker is gone.
-        let permit = readers.free.acquire().await.map_err(|_| stopped())?;
-        permit.forget();
+        let reader = self.readers.take().await.ok_or_else(stopped)?;
+        let clock = Arc::clone(&self.clock);
+        // The reader is held by the blocking work, which goes on when the asker is gone.
         tokio::task::spawn_blocking(move || {
-            let db = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let done = db.as_ref().ok_or_else(stopped).and_then(work);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(db);
-            readers.free.add_permits(1);
-            done
+            let snapshot = reader.db.as_ref().ok_or_else(stopped)?.unchecked_transaction()?;
+            work(&snapshot, clock.now())
         })
         .await
         .map_err(|_| StoreError::Unavailable("a read was cut off".to_owned()))?
@@ -127,6 +188,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "cache_size", -2000)?;
     db.pragma_update(None, "foreign_keys", "OFF")?;
+    // What a savepoint sets aside holds slots too: it stays off the disk.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "trusted_schema", "OFF")?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
@@ -157,8 +220,7 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError> {
-        let now = self.clock.now();
-        self.read(move |db| transfers::opening(db, link, now)).await
+        self.read_at(move |db, now| transfers::opening(db, link, now)).await
     }
 
     async fn slot(
@@ -167,8 +229,7 @@ impl RecordStore for SqliteRecords {
         id: TransferId,
         owner: SlotOwner,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let now = self.clock.now();
-        self.read(move |db| transfers::slot(db, team, id, owner, now)).await
+        self.read_at(move |db, now| transfers::slot(db, team, id, owner, now)).await
     }
 
     async fn commit(&self, change: Change) -> Result<(), StoreError> {
@@ -185,7 +246,7 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
-        self.write(move |db, now| transfers::touch(db, &touch, now)).await
+        self.write(move |db, _| transfers::touch(db, &touch)).await
     }
 
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
@@ -193,7 +254,7 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
-        self.write(move |db, now| transfers::retry(db, team, id, at, now)).await
+        self.write(move |db, _| transfers::retry(db, team, id, at)).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -228,13 +289,12 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn login(&self, hash: [u8; 32]) -> Result<Option<Login>, StoreError> {
-        let now = self.clock.now();
-        self.read(move |db| access::login(db, &hash, now)).await
+        self.read_at(move |db, now| access::login(db, &hash, now)).await
     }
 
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.write(move |db, _| {
-            db.prepare_cached("UPDATE tokens SET used = ?2 WHERE id = ?1")?
+            db.prepare_cached("UPDATE tokens SET used = ?2 WHERE id = ?1 AND (used IS NULL OR used < ?2)")?
                 .execute(params![token.as_bytes(), at.as_millis()])?;
             Ok(())
         })

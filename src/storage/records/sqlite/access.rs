@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::{Login, StoreError};
 use super::outbox;
 use crate::clock::Timestamp;
-use crate::transfer::AccountId;
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
+use crate::transfer::{AccountId, KEPT_OPERATIONS, OperationId};
 
 pub(super) fn login(db: &Connection, hash: &[u8; 32], now: Timestamp) -> Result<Option<Login>, StoreError> {
     let sql = "SELECT tokens.body, tokens.used, accounts.body, teams.body
@@ -64,30 +64,37 @@ pub(super) fn tokens(db: &Connection, account: AccountId) -> Result<Vec<TokenRec
 
 pub(super) fn commit(db: &Connection, change: &AccessChange) -> Result<(), StoreError> {
     let account = change.account();
-    let version: Option<u64> = db
-        .prepare_cached("SELECT version FROM accounts WHERE id = ?1 OR name = ?2")?
-        .query_row(params![account.id.as_bytes(), account.name], |row| row.get(0))
+    let before = db
+        .prepare_cached("SELECT version, operations FROM accounts WHERE id = ?1")?
+        .query_row([account.id.as_bytes()], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))
         .optional()?;
-    if version != change.expected() {
-        // Sent again: the version and the tokens are those that it made.
-        let mine = version == Some(account.version)
-            && change
-                .tokens()
-                .iter()
-                .all(|token| tokens(db, account.id).is_ok_and(|all| all.iter().any(|t| t.id == token.id)));
-        return if mine && !change.tokens().is_empty() { Ok(()) } else { Err(StoreError::Conflict) };
+    let mut operations: Vec<OperationId> = match &before {
+        Some((_, operations)) => serde_json::from_str(operations)?,
+        None => Vec::new(),
+    };
+    if operations.contains(&change.operation()) {
+        return Ok(());
     }
+    let version = before.map(|(version, _)| version);
+    if version != change.expected() || (version.is_none() && self::account(db, &account.name)?.is_some()) {
+        return Err(StoreError::Conflict);
+    }
+    operations.push(change.operation());
+    let old = operations.len().saturating_sub(KEPT_OPERATIONS);
+    operations.drain(..old);
     if let Some(team) = change.team() {
         db.prepare_cached("INSERT INTO teams (id, body) VALUES (?1, ?2)")?
             .execute(params![team.id.as_bytes(), serde_json::to_string(team)?])?;
     }
-    let sql = "INSERT INTO accounts (id, team, name, version, body) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT (id) DO UPDATE SET version = ?4, body = ?5";
+    let sql =
+        "INSERT INTO accounts (id, team, name, version, operations, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (id) DO UPDATE SET version = ?4, operations = ?5, body = ?6";
     db.prepare_cached(sql)?.execute(params![
         account.id.as_bytes(),
         account.team.as_bytes(),
         account.name,
         account.version,
+        serde_json::to_string(&operations)?,
         serde_json::to_string(account)?
     ])?;
     for token in change.tokens() {

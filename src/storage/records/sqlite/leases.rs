@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::super::{LeaseAnswer, StoreError};
+use super::super::{LeaseAnswer, Record, StoreError};
 use super::{outbox, transfers};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{
@@ -29,26 +29,26 @@ pub(super) fn apply(db: &Connection, ask: &LeaseRequest, now: Timestamp) -> Resu
             };
             match open_stream(leases, open, ask.times, &context) {
                 Ok((stream, change)) => {
-                    write(db, ask.transfer, change, now)?;
+                    write(db, &record, change.as_slice(), now)?;
                     Ok(LeaseAnswer::Opened(stream))
                 }
                 Err(refused) => Ok(LeaseAnswer::Refused(refused)),
             }
         }
-        LeaseOp::Renew { stream, written } => progress(db, ask, *stream, *written, false, transfer, &context),
-        LeaseOp::Settle { stream, written } => progress(db, ask, *stream, *written, true, transfer, &context),
+        LeaseOp::Renew { stream, written } => progress(db, ask, *stream, *written, false, &record, &context),
+        LeaseOp::Settle { stream, written } => progress(db, ask, *stream, *written, true, &record, &context),
         LeaseOp::EndDue => {
-            let mut ended = 0;
-            let mut events = 0;
+            let mut ended = Vec::new();
             for lease in due(db, ask.transfer, now)? {
-                if let Some(change) = lease.end_due(events, transfer, ask.times, &context) {
-                    events += change.events().len();
-                    ended += 1;
-                    write(db, ask.transfer, Some(change), now)?;
+                let (id, ends) = (lease.id, lease.ends(transfer, ask.times));
+                match lease.end_due(transfer, ask.times, &context) {
+                    Some(change) => ended.push(change),
+                    // Written under other times than the operator's of today.
+                    None => put_off(db, ask.transfer, id, ends)?,
                 }
             }
-            transfers::reindex(db, ask.transfer)?;
-            Ok(LeaseAnswer::Ended(ended))
+            write(db, &record, &ended, now)?;
+            Ok(LeaseAnswer::Ended(ended.len()))
         }
     }
 }
@@ -59,30 +59,46 @@ fn progress(
     stream: StreamRef,
     written: u64,
     ended: bool,
-    transfer: &crate::transfer::Transfer,
+    record: &Record,
     context: &Context,
 ) -> Result<LeaseAnswer, StoreError> {
+    let transfer = &record.transfer;
     let Some(lease) = find(db, ask.transfer, stream.lease)? else { return Ok(LeaseAnswer::Stop) };
     let stands = transfer.link(lease.link).is_some_and(|link| link.stands(context.now));
     let live = transfer.state() == State::Available && context.now < transfer.deadline() && stands;
     let change = lease.progress(stream, written, ended, transfer, ask.times, context);
     let known = change.is_some();
-    write(db, ask.transfer, change, context.now)?;
+    write(db, record, change.as_slice(), context.now)?;
     Ok(if ended || (live && known) { LeaseAnswer::Goes } else { LeaseAnswer::Stop })
 }
 
+/// Writes the leases, their counts and events, and then the transfer's place in the due index, once.
 fn write(
     db: &Connection,
-    transfer: TransferId,
-    change: Option<LeaseChange>,
+    record: &Record,
+    changes: &[LeaseChange],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let Some(change) = change else { return Ok(()) };
+    let mut open = record.leases.open;
+    for change in changes {
+        write_lease(db, record.transfer.id(), change)?;
+        match change.holds() {
+            (None, Some(_)) => open += 1,
+            (Some(_), None) => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    let moved = if changes.is_empty() { record.leases.changed } else { now };
+    transfers::write_leases(db, record, open, moved)
+}
+
+fn write_lease(db: &Connection, transfer: TransferId, change: &LeaseChange) -> Result<(), StoreError> {
     let lease = change.lease();
     let (before, after) = change.holds();
     if after.is_some() {
-        let sql = "INSERT OR REPLACE INTO leases (transfer, id, link, holder, ends, body)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql =
+            "INSERT INTO leases (transfer, id, link, holder, ends, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                   ON CONFLICT (transfer, id) DO UPDATE SET ends = ?5, body = ?6";
         db.prepare_cached(sql)?.execute(params![
             transfer.as_bytes(),
             lease.id.as_bytes(),
@@ -98,10 +114,16 @@ fn write(
     if before != after {
         move_counts(db, lease.link, |counts| counts.moved(before, after))?;
     }
-    db.prepare_cached("UPDATE transfers SET leases_changed = ?2 WHERE id = ?1")?
-        .execute(params![transfer.as_bytes(), now.as_millis()])?;
-    outbox::append(db, change.events())?;
-    transfers::reindex(db, transfer)
+    outbox::append(db, change.events())
+}
+
+fn put_off(db: &Connection, transfer: TransferId, id: LeaseId, ends: Timestamp) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE leases SET ends = ?3 WHERE transfer = ?1 AND id = ?2")?.execute(params![
+        transfer.as_bytes(),
+        id.as_bytes(),
+        ends.as_millis()
+    ])?;
+    Ok(())
 }
 
 fn move_counts(db: &Connection, link: LinkId, to: impl FnOnce(Counts) -> Counts) -> Result<(), StoreError> {

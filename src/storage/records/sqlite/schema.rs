@@ -1,6 +1,6 @@
 //! The tables, as migrations that are applied in order. A migration that was released is never changed.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::Failure;
 use crate::storage::StoreError;
@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
         deadline INTEGER NOT NULL,
         core TEXT NOT NULL,
         journal TEXT NOT NULL,
+        leases_open INTEGER NOT NULL DEFAULT 0,
         leases_changed INTEGER NOT NULL DEFAULT 0,
         due INTEGER
     );
@@ -59,6 +60,8 @@ const MIGRATIONS: &[&str] = &[
         team BLOB NOT NULL,
         name TEXT NOT NULL UNIQUE,
         version INTEGER NOT NULL,
+        -- The last commits, newest last, so that one can be sent again.
+        operations TEXT NOT NULL,
         body TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE tokens (
@@ -72,20 +75,28 @@ const MIGRATIONS: &[&str] = &[
     ",
 ];
 
+fn version(db: &Connection) -> Result<usize, Failure> {
+    Ok(db.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
 /// Brings the database to the newest version, one migration a transaction.
 ///
 /// # Errors
 /// The database was written by a newer burnbag, or is damaged.
 pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
-    let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(Failure::from)?;
-    if version > MIGRATIONS.len() {
+    let found = version(db)?;
+    if found > MIGRATIONS.len() {
         return Err(StoreError::Unavailable(format!(
-            "the database has schema {version}, this burnbag knows {}: start the newer burnbag that wrote it",
+            "the database has schema {found}, this burnbag knows {}: start the newer burnbag that wrote it",
             MIGRATIONS.len()
         )));
     }
-    for (number, sql) in MIGRATIONS.iter().enumerate().skip(version) {
-        let step = db.transaction().map_err(Failure::from)?;
+    for (number, sql) in MIGRATIONS.iter().enumerate().skip(found) {
+        let step = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Failure::from)?;
+        // Another process may have done it while this one waited.
+        if version(&step)? > number {
+            continue;
+        }
         step.execute_batch(sql).map_err(Failure::from)?;
         step.pragma_update(None, "user_version", number + 1).map_err(Failure::from)?;
         step.commit().map_err(Failure::from)?;

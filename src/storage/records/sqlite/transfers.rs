@@ -19,16 +19,17 @@ pub(super) fn read(db: &Connection, team: TeamId, id: TransferId) -> Result<Opti
 /// A record by its id alone, inside this room.
 pub(super) fn find(db: &Connection, id: TransferId) -> Result<Option<Record>, StoreError> {
     let row = db
-        .prepare_cached("SELECT core, journal, leases_changed FROM transfers WHERE id = ?1")?
+        .prepare_cached("SELECT core, journal, leases_open, leases_changed FROM transfers WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?))
+            let (open, changed) = (row.get::<_, u64>(2)?, row.get::<_, u64>(3)?);
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, open, changed))
         })
         .optional()?;
-    let Some((core, journal, changed)) = row else { return Ok(None) };
+    let Some((core, journal, open, changed)) = row else { return Ok(None) };
     let transfer: Transfer = serde_json::from_str(&core)?;
     let journal: Journal = serde_json::from_str(&journal)?;
     let counts = counts(db, &transfer)?;
-    let leases = summary(db, &transfer, &counts, Timestamp::from_millis(changed))?;
+    let leases = summary(db, &transfer, &counts, open, Timestamp::from_millis(changed))?;
     Ok(Some(Record { transfer, journal, counts, leases }))
 }
 
@@ -52,11 +53,12 @@ fn summary(
     db: &Connection,
     transfer: &Transfer,
     counts: &[(LinkId, Counts)],
+    open: u64,
     changed: Timestamp,
 ) -> Result<LeaseSummary, StoreError> {
-    let (open, next_end) =
-        db.prepare_cached("SELECT count(*), min(ends) FROM leases WHERE transfer = ?1")?
-            .query_row([transfer.id().as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?)))?;
+    let next_end: Option<u64> = db
+        .prepare_cached("SELECT min(ends) FROM leases WHERE transfer = ?1")?
+        .query_row([transfer.id().as_bytes()], |row| row.get(0))?;
     let of =
         |link| counts.iter().find(|(id, _)| *id == link).map_or(Counts::default(), |(_, counts)| *counts);
     Ok(LeaseSummary {
@@ -106,12 +108,15 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         (Some(before), Some(version))
             if before.transfer.version() == version && before.transfer.team() == change.team() => {}
         (None, None) => {}
+        // Sent again, or somebody else was first: gone is what was asked for.
+        (None, Some(_)) if change.forgets() => return Ok(()),
         _ => return Err(StoreError::Conflict),
     }
     let record = change.record();
-    if let (Slots::Put(_), Some(before)) = (change.slots(), &before)
-        && (!record.state().is_live() || before.transfer.deadline() <= now || record.deadline() <= now)
-    {
+    let late = record.deadline() <= now
+        || before.as_ref().is_some_and(|before| before.transfer.deadline() <= now)
+        || !record.state().is_live();
+    if matches!(change.slots(), Slots::Put(_)) && late {
         return Err(StoreError::Conflict);
     }
     let id = record.id();
@@ -132,14 +137,16 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         db.prepare_cached("INSERT INTO links (id, transfer) VALUES (?1, ?2)")?
             .execute(params![link.id.as_bytes(), id.as_bytes()])?;
     }
+    let leases = before.as_ref().map_or(LeaseSummary::default(), |before| before.leases);
     let mut journal = before.map_or_else(Journal::default, |before| before.journal);
     journal.upload_deadline = journal.upload_deadline.max(change.upload_deadline());
     if !matches!(record.state(), State::Uploading | State::Ended) {
         journal = Journal::default();
     }
-    let sql = "INSERT INTO transfers (id, team, owner, version, state, deadline, core, journal)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-               ON CONFLICT (id) DO UPDATE SET version = ?4, state = ?5, deadline = ?6, core = ?7, journal = ?8";
+    let sql = "INSERT INTO transfers (id, team, owner, version, state, deadline, core, journal, due)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+               ON CONFLICT (id) DO UPDATE
+               SET version = ?4, state = ?5, deadline = ?6, core = ?7, journal = ?8, due = ?9";
     db.prepare_cached(sql)?.execute(params![
         id.as_bytes(),
         record.team().as_bytes(),
@@ -149,9 +156,9 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         record.deadline().as_millis(),
         serde_json::to_string(record)?,
         serde_json::to_string(&journal)?,
+        due_of(db, record, &journal, leases.open, leases.changed)?,
     ])?;
-    outbox::append(db, change.events())?;
-    reindex(db, id)
+    outbox::append(db, change.events())
 }
 
 fn write_slots(db: &Connection, id: TransferId, slots: &Slots) -> Result<(), StoreError> {
@@ -172,36 +179,55 @@ fn write_slots(db: &Connection, id: TransferId, slots: &Slots) -> Result<(), Sto
     Ok(())
 }
 
-/// Puts the transfer where it belongs in the due index, after anything of it was written.
-pub(super) fn reindex(db: &Connection, id: TransferId) -> Result<(), StoreError> {
-    let Some(record) = find(db, id)? else { return Ok(()) };
-    let at = due(&record.transfer, &record.journal, &record.leases).map(Timestamp::as_millis);
-    db.prepare_cached("UPDATE transfers SET due = ?2 WHERE id = ?1")?.execute(params![id.as_bytes(), at])?;
+/// The place in the due index, in milliseconds, once counts and leases are written.
+fn due_of(
+    db: &Connection,
+    transfer: &Transfer,
+    journal: &Journal,
+    open: u64,
+    changed: Timestamp,
+) -> Result<Option<u64>, StoreError> {
+    let leases = summary(db, transfer, &counts(db, transfer)?, open, changed)?;
+    Ok(due(transfer, journal, &leases).map(Timestamp::as_millis))
+}
+
+/// Writes how many leases are open and when they changed, after the leases themselves.
+pub(super) fn write_leases(
+    db: &Connection,
+    record: &Record,
+    open: u64,
+    changed: Timestamp,
+) -> Result<(), StoreError> {
+    let at = due_of(db, &record.transfer, &record.journal, open, changed)?;
+    db.prepare_cached("UPDATE transfers SET leases_open = ?2, leases_changed = ?3, due = ?4 WHERE id = ?1")?
+        .execute(params![record.transfer.id().as_bytes(), open, changed.as_millis(), at])?;
     Ok(())
 }
 
-fn write_journal(db: &Connection, id: TransferId, journal: &Journal) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE transfers SET journal = ?2 WHERE id = ?1")?
-        .execute(params![id.as_bytes(), serde_json::to_string(journal)?])?;
-    reindex(db, id)
+fn write_journal(db: &Connection, record: &Record) -> Result<(), StoreError> {
+    let Record { transfer, journal, leases, .. } = record;
+    let at = due(transfer, journal, leases).map(Timestamp::as_millis);
+    db.prepare_cached("UPDATE transfers SET journal = ?2, due = ?3 WHERE id = ?1")?.execute(params![
+        transfer.id().as_bytes(),
+        serde_json::to_string(journal)?,
+        at
+    ])?;
+    Ok(())
 }
 
-pub(super) fn touch(db: &Connection, touch: &Touch, _now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn touch(db: &Connection, touch: &Touch) -> Result<(), StoreError> {
     let mut record = read(db, touch.team, touch.transfer)?.ok_or(StoreError::NotFound)?;
     record.journal.touch(&record.transfer, touch).map_err(|_| StoreError::TouchRefused)?;
-    write_journal(db, touch.transfer, &record.journal)
+    write_journal(db, &record)
 }
 
-pub(super) fn retry(
-    db: &Connection,
-    team: TeamId,
-    id: TransferId,
-    at: Timestamp,
-    _now: Timestamp,
-) -> Result<(), StoreError> {
+pub(super) fn retry(db: &Connection, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
     let mut record = read(db, team, id)?.ok_or(StoreError::NotFound)?;
+    if record.transfer.state() != State::Ended {
+        return Ok(());
+    }
     record.journal.retry(at);
-    write_journal(db, id, &record.journal)
+    write_journal(db, &record)
 }
 
 pub(super) fn claim(

@@ -1,20 +1,21 @@
 //! The one writer: a thread that gathers what waits into one transaction, so that many share an fsync.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::Failure;
+use super::{BUSY, Failure};
 use crate::storage::StoreError;
 
 /// The most jobs that share one transaction.
 const GROUP: usize = 256;
-/// After this time what was deleted has left database and write-ahead log.
-const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 /// A checkpoint that readers held up is tried again so soon.
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
+/// A checkpoint waits for readers no longer than this: writers wait with it.
+const CHECKPOINT_BUSY: Duration = Duration::from_millis(50);
 
 /// Tells the asker how it went, once it is durable, or why it is not.
 type Reply = Box<dyn FnOnce(Result<(), Failure>) + Send>;
@@ -26,11 +27,11 @@ type Job = Box<dyn FnOnce(Result<&Connection, Failure>) -> Reply + Send>;
 pub(super) struct Writer(SyncSender<Job>);
 
 impl Writer {
-    pub(super) fn start(db: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(db: Connection, checkpoint_every: Duration) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(4 * GROUP);
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(&db, &waiting))
+            .spawn(move || run(&db, &waiting, checkpoint_every))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
         Ok(Self(jobs))
     }
@@ -44,9 +45,11 @@ impl Writer {
         let job: Job = Box::new(move |db| {
             let done = db.map_err(StoreError::from).and_then(|db| in_savepoint(db, work));
             Box::new(move |committed| {
-                let _ = answer.send(match committed {
-                    Ok(()) => done,
-                    Err(failure) => Err(failure.into()),
+                let _ = answer.send(match (committed, done) {
+                    // Why this one failed says more than that the transaction did.
+                    (Ok(()), done)
+                    | (Err(_), done @ Err(StoreError::Full(_) | StoreError::Unavailable(_))) => done,
+                    (Err(failure), _) => Err(failure.into()),
                 });
             })
         });
@@ -72,7 +75,9 @@ fn in_savepoint<T>(
 ) -> Result<T, StoreError> {
     let step = |sql| db.prepare_cached(sql).and_then(|mut sql| sql.execute([])).map_err(Failure::from);
     step("SAVEPOINT job")?;
-    let done = work(db);
+    // A panic is this job's own failure; the thread goes on for the others.
+    let done = catch_unwind(AssertUnwindSafe(|| work(db)))
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("a write was cut off".to_owned())));
     if done.is_err() {
         step("ROLLBACK TO job")?;
     }
@@ -80,14 +85,15 @@ fn in_savepoint<T>(
     done
 }
 
-fn run(db: &Connection, waiting: &Receiver<Job>) {
-    let mut checkpoint_at: Option<Instant> = None;
+fn run(db: &Connection, waiting: &Receiver<Job>, every: Duration) {
+    // What an earlier process left in the write-ahead log goes too.
+    let mut checkpoint_at = Some(Instant::now() + every);
     loop {
-        let rest = checkpoint_at.map_or(CHECKPOINT_EVERY, |at| at.saturating_duration_since(Instant::now()));
+        let rest = checkpoint_at.map_or(every, |at| at.saturating_duration_since(Instant::now()));
         match waiting.recv_timeout(rest) {
             Ok(first) => {
                 commit_group(db, first, waiting);
-                checkpoint_at.get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);
+                checkpoint_at.get_or_insert_with(|| Instant::now() + every);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
@@ -108,7 +114,9 @@ fn commit_group(db: &Connection, first: Job, waiting: &Receiver<Job>) {
         return;
     }
     let mut replies = vec![first(Ok(db))];
+    // An error as grave as a full disk rolls the whole transaction back by itself: then nothing more goes into it.
     while replies.len() < GROUP
+        && !db.is_autocommit()
         && let Ok(job) = waiting.try_recv()
     {
         replies.push(job(Ok(db)));
@@ -124,7 +132,11 @@ fn commit_group(db: &Connection, first: Job, waiting: &Receiver<Job>) {
 
 /// Moves the write-ahead log into the database and truncates it. False if a reader was in the way.
 fn checkpoint(db: &Connection) -> bool {
-    match db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)) {
+    let busy = db
+        .busy_timeout(CHECKPOINT_BUSY)
+        .and_then(|()| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
+    let restored = db.busy_timeout(BUSY);
+    match restored.and(busy) {
         Ok(busy) => busy == 0,
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "checkpoint failed");

@@ -1,0 +1,130 @@
+//! What every record store must do. Each function takes the store and the clock that it was made with; a backend joins
+//! by one line of `record_contract!`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use burnbag::clock::ManualClock;
+use burnbag::storage::records::sqlite::SqliteRecords;
+use burnbag::storage::{RecordStore, StoreError};
+use burnbag::transfer::Event;
+
+use crate::sample::START;
+
+mod access;
+mod commits;
+mod due;
+mod leases;
+mod outbox;
+mod uploads;
+
+pub type Store = Arc<dyn RecordStore>;
+
+/// A fresh store for one test.
+pub struct Made {
+    pub store: Store,
+    pub clock: ManualClock,
+    /// What the store needs until the test ends.
+    pub _keep: Box<dyn std::any::Any + Send>,
+}
+
+async fn make_sqlite() -> Made {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(START);
+    let store = SqliteRecords::open(&directory.path().join("records.db"), Arc::new(clock.clone())).unwrap();
+    Made { store: Arc::new(store), clock, _keep: Box::new(directory) }
+}
+
+macro_rules! record_contract {
+    ($backend:ident, $make:path: $($room:ident { $($name:ident)+ })+) => {
+        mod $backend {$(
+            mod $room {$(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let made = $make().await;
+                    crate::record_contract::$room::$name(made.store.clone(), made.clock.clone()).await;
+                }
+            )+}
+        )+}
+    };
+    ($backend:ident, $make:path) => {
+        record_contract! { $backend, $make:
+            commits {
+                a_commit_reads_back_whole
+                a_commit_on_an_old_version_conflicts
+                a_second_first_commit_conflicts
+                a_commit_sent_twice_is_applied_once
+                in_a_batch_each_is_whole_or_nothing
+                another_team_sees_and_changes_nothing
+                slots_are_there_until_the_deadline
+                an_end_destroys_the_slots
+                a_slot_written_after_the_deadline_is_refused
+                of_two_ends_at_once_one_is_committed
+                a_forgotten_transfer_is_gone
+                states_and_live_transfers_tell_where_they_stand
+                set_meta_keeps_the_first
+            }
+            uploads {
+                a_touch_moves_the_upload_deadline_on_and_never_back
+                an_older_epoch_is_refused_and_its_opener_may_repeat
+                a_touch_after_uploading_is_refused
+                the_journal_stays_for_the_purge_and_goes_with_available
+            }
+            leases {
+                sent_twice_they_change_nothing
+                one_download_goes_to_one_of_many
+                ten_downloads_go_to_ten_of_many
+                an_idle_lease_gives_its_count_back
+                a_delivered_download_exhausts_and_is_due
+                a_stream_stops_when_the_transfer_ends
+                a_tombstone_stays_while_a_lease_is_open
+                ends_sent_twice_tell_each_once
+                other_times_move_the_end_of_a_lease
+                a_removed_file_or_a_range_outside_is_refused
+            }
+            due {
+                a_claim_puts_off_and_comes_back_by_itself
+                two_claimers_never_get_the_same_transfer
+                a_claim_is_earliest_first_and_bounded
+                a_purge_that_failed_is_tried_again_later
+                each_state_has_its_instant
+            }
+            outbox {
+                numbers_are_dense_whatever_conflicts_beside
+                appended_twice_is_there_once
+                numbers_go_on_after_everything_was_trimmed
+                a_page_of_the_outbox_goes_on_where_the_last_ended
+            }
+            access {
+                a_first_account_and_its_token_let_in
+                an_account_commit_sent_twice_is_applied_once
+                of_two_revocations_at_once_one_conflicts
+                a_name_is_taken_once
+                the_last_use_only_moves_on
+            }
+        }
+    };
+}
+
+record_contract!(sqlite, crate::record_contract::make_sqlite);
+
+/// Every event in the outbox; checks that its numbers are dense from `first` and no event is there twice.
+pub async fn all_events(store: &Store, first: u64) -> Vec<Event> {
+    let entries = store.outbox(0, 100_000).await.unwrap();
+    for (seq, entry) in (first..).zip(&entries) {
+        assert_eq!(entry.seq, seq, "numbers are dense");
+    }
+    let ids: BTreeSet<&str> = entries.iter().map(|entry| entry.event.id.as_str()).collect();
+    assert_eq!(ids.len(), entries.len(), "no event is there twice");
+    let length = store.outbox_length().await.unwrap();
+    assert_eq!(length.entries, entries.len() as u64);
+    assert_eq!(length.last, entries.last().map_or(first - 1, |last| last.seq));
+    entries.into_iter().map(|entry| entry.event).collect()
+}
+
+pub fn is_conflict<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Conflict))
+}
+
+pub const CLAIM: Duration = Duration::from_secs(30);

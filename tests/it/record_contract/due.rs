@@ -1,0 +1,117 @@
+use std::collections::BTreeSet;
+
+use burnbag::clock::{Clock as _, ManualClock};
+use burnbag::transfer::policy::Expires;
+use burnbag::transfer::{HARD_END, TransferId};
+use futures_util::future::join_all;
+
+use super::{CLAIM, Store};
+use crate::sample::{START, available, create, secs, system, team, uploaded};
+
+async fn ids(store: &Store, limit: usize) -> Vec<TransferId> {
+    store.claim(limit, CLAIM).await.unwrap().transfers.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Transfers that are due one second after the other, from the first on.
+async fn due_in_turn(store: &Store, clock: &ManualClock, many: u64) -> Vec<TransferId> {
+    let changes: Vec<_> = (1..=many)
+        .map(|n| available(team(1), Expires::After(n * 1000), &[1], None, &system(clock.now())))
+        .collect();
+    let ids = changes.iter().map(|change| change.id()).collect();
+    for answer in store.commit_all(changes).await {
+        answer.unwrap();
+    }
+    ids
+}
+
+pub async fn a_claim_puts_off_and_comes_back_by_itself(store: Store, clock: ManualClock) {
+    let due = due_in_turn(&store, &clock, 1).await;
+    assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(1))));
+    assert!(ids(&store, 9).await.is_empty());
+    clock.advance(secs(1));
+    let claimed = store.claim(9, CLAIM).await.unwrap();
+    assert_eq!((claimed.now, claimed.transfers), (clock.now(), vec![(team(1), due[0])]));
+    assert!(ids(&store, 9).await.is_empty());
+    assert_eq!(store.next_due().await.unwrap(), Some(clock.now().after(CLAIM)));
+    // Its claimer is gone.
+    clock.advance(CLAIM);
+    assert_eq!(ids(&store, 9).await, due);
+    let found = store.transfer(team(1), due[0]).await.unwrap().unwrap().transfer;
+    store.commit(found.expire(&system(clock.now())).unwrap()).await.unwrap();
+    assert_eq!(ids(&store, 9).await, due, "the purge is due at once");
+}
+
+pub async fn two_claimers_never_get_the_same_transfer(store: Store, clock: ManualClock) {
+    let due = due_in_turn(&store, &clock, 300).await;
+    clock.advance(secs(300));
+    let tasks = (0..40).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { ids(&store, 10).await })
+    });
+    let claimed: Vec<TransferId> = join_all(tasks).await.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(claimed.len(), due.len());
+    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>(), due.into_iter().collect());
+}
+
+pub async fn a_claim_is_earliest_first_and_bounded(store: Store, clock: ManualClock) {
+    let due = due_in_turn(&store, &clock, 10).await;
+    clock.advance(secs(7));
+    assert_eq!(ids(&store, 4).await, due[..4]);
+    assert_eq!(ids(&store, 4).await, due[4..7]);
+    assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(8))));
+    assert!(ids(&store, 0).await.is_empty());
+}
+
+pub async fn a_purge_that_failed_is_tried_again_later(store: Store, clock: ManualClock) {
+    let change = available(team(1), Expires::After(1000), &[1], None, &system(clock.now()));
+    let record = change.record().clone();
+    store.commit(change).await.unwrap();
+    store.retry(team(1), record.id(), START.after(secs(500))).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(1))), "nothing is to be purged yet");
+    let ended = record.delete(&system(START)).unwrap();
+    let purged = ended.record().clone().purge(None, START.after(secs(99)), &system(START)).unwrap();
+    store.commit(ended).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(START));
+    for attempt in 1..=3_u32 {
+        let at = START.after(secs(u64::from(attempt) * 10));
+        store.retry(team(1), purged.id(), at).await.unwrap();
+        let journal = store.transfer(team(1), purged.id()).await.unwrap().unwrap().journal;
+        assert_eq!((journal.attempts, journal.retry_at), (attempt, Some(at)));
+        assert_eq!(journal.backoff(), secs(1 << attempt));
+        assert_eq!(store.next_due().await.unwrap(), Some(at));
+    }
+    store.commit(purged.clone()).await.unwrap();
+    store.retry(team(1), purged.id(), START).await.unwrap();
+    assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(99))), "a late retry puts nothing off");
+}
+
+pub async fn each_state_has_its_instant(store: Store, clock: ManualClock) {
+    assert_eq!(store.next_due().await.unwrap(), None);
+    let context = || system(clock.now());
+    let hour = Expires::After(3_600_000);
+    let mut expected = Vec::new();
+    let uploading = create(team(1), hour, &context());
+    expected.push((START.after(secs(900)), uploading.id()));
+    let available = available(team(1), hour, &[1], None, &context());
+    expected.push((START.after(secs(3600)), available.id()));
+    let held = uploaded(team(1), hour, &[1], &context()).and_then(|t, c| t.hold("scan", c)).unwrap();
+    expected.push((START.after(HARD_END), held.id()));
+    let gone = || uploaded(team(1), hour, &[1], &context()).and_then(|t, c| t.delete(c)).unwrap();
+    let ended = gone();
+    expected.push((START, ended.id()));
+    let purged = gone().and_then(|t, c| t.purge(None, START.after(secs(20)), c)).unwrap();
+    expected.push((START.after(secs(20)), purged.id()));
+    let again =
+        gone().and_then(|t, c| t.purge(Some(START.after(secs(30))), START.after(secs(20)), c)).unwrap();
+    expected.push((START.after(secs(30)), again.id()));
+    for change in [uploading, available, held, ended, purged, again] {
+        store.commit(change).await.unwrap();
+    }
+    expected.sort_unstable();
+    for (at, id) in expected {
+        assert_eq!(store.next_due().await.unwrap(), Some(at));
+        clock.set(at);
+        let claimed = store.claim(1, HARD_END * 2).await.unwrap();
+        assert_eq!(claimed.transfers, [(team(1), id)]);
+    }
+}
