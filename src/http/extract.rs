@@ -1,7 +1,7 @@
 //! What is read out of a request before a use case is called: who asks, what proves them, what form they want.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN, USER_AGENT};
+use axum::http::header::{ACCEPT, COOKIE, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use headers::authorization::{Basic, Bearer};
@@ -178,9 +178,5 @@ pub(super) fn is_cross_site(method: &Method, headers: &HeaderMap, public_url: &s
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
-    let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else { return false };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    // A page that was reached by another name of this host is ours if it is the host that was asked.
-    let asked = origin.split_once("://").is_some_and(|(_, named)| named == host);
-    origin != public_url && !asked
+    headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() != public_url.as_bytes())
 }

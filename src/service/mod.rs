@@ -123,12 +123,16 @@ impl Service {
 
     /// Commits, rings the workers, and sends again what was not answered, under the same operation.
     async fn commit(&self, change: crate::transfer::Change) -> Result<(), crate::storage::StoreError> {
+        // A new deadline is further off than the reaper's next look; only an end has work for it now.
+        let ends = change.record().state() == crate::transfer::State::Ended;
         let mut done = self.records.commit(change.clone()).await;
         if matches!(done, Err(crate::storage::StoreError::Unavailable(_))) {
             done = self.records.commit(change).await;
         }
         self.outbox.notify_one();
-        self.due.notify_one();
+        if ends {
+            self.due.notify_one();
+        }
         done
     }
 }
