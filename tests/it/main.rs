@@ -14,6 +14,7 @@ mod audit_verify;
 mod blob_contract;
 mod blob_local;
 mod client_address;
+mod crash;
 mod crypto_derivations;
 mod crypto_layout;
 mod crypto_parsers;

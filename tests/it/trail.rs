@@ -23,7 +23,9 @@ pub fn lines(audit: &Path) -> Vec<Value> {
     files.sort();
     files
         .iter()
-        .flat_map(|file| std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|file| {
+            std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        })
         // The last line may be under way.
         .filter_map(|line| serde_json::from_str(&line).ok())
         .collect()
