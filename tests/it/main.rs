@@ -12,5 +12,6 @@ mod options;
 mod record_contract;
 mod sample;
 mod sqlite_store;
+mod transfer_leases;
 mod transfer_model;
 mod transfer_states;
