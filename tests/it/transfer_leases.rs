@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burnbag::transfer::lease::{
-    Counts, Lease, LeaseRefused, Leases, MAX_HELD, MAX_OPEN, MAX_STREAMS, OpenStream, open_stream,
+    Counts, Lease, LeaseRefused, Leases, MAX_HELD, MAX_OPEN, MAX_STREAMS, OpenStream, StreamRef, open_stream,
 };
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{LeaseId, MAX_RANGES, Ranges, StreamId, Transfer};
@@ -48,6 +48,43 @@ fn a_lease_takes_64_streams_and_the_next_asks_for_a_new_one() {
     }
     let (other, _) = join(&transfer, &[lease], 1, &ask(&transfer, 99, 700, 710)).unwrap();
     assert_ne!(other, id);
+}
+
+fn settled(lease: &Lease, transfer: &Transfer, ask: &OpenStream, written: u64) -> Lease {
+    let at = StreamRef { lease: lease.id, file: ask.file, stream: ask.stream };
+    lease.clone().progress(at, written, true, transfer, TIMES, &system(START)).unwrap().lease().clone()
+}
+
+#[test]
+fn a_lease_starts_a_file_three_times_also_one_without_bytes() {
+    let empty = available(team(1), Expires::After(3_600_000), &[0], None, &system(START)).record().clone();
+    for (transfer, to) in [(ready(None), 1), (empty, 0)] {
+        let first = ask(&transfer, 0, 0, to);
+        let (id, mut lease) = join(&transfer, &[], 0, &first).unwrap();
+        lease = settled(&lease, &transfer, &first, to);
+        for n in 1..3 {
+            let again = ask(&transfer, n, 0, to);
+            let (joined, after) = join(&transfer, &[lease], 1, &again).unwrap();
+            assert_eq!(joined, id);
+            lease = settled(&after, &transfer, &again, to);
+        }
+        let (other, _) = join(&transfer, std::slice::from_ref(&lease), 1, &ask(&transfer, 3, 0, to)).unwrap();
+        assert_ne!(other, id, "the fourth start");
+    }
+}
+
+#[test]
+fn a_stream_joins_the_oldest_lease_that_waits_for_it_before_an_older_one_that_runs() {
+    let transfer = ready(None);
+    let (first, second) = (ask(&transfer, 0, 0, 500), ask(&transfer, 1, 0, 500));
+    let (old, runs) = join(&transfer, &[], 0, &first).unwrap();
+    let (young, waits) = join(&transfer, std::slice::from_ref(&runs), 1, &second).unwrap();
+    assert_ne!(old, young, "a second start while one runs");
+    let waits = settled(&waits, &transfer, &second, 100);
+    let rest = ask(&transfer, 2, 100, 500);
+    assert_eq!(join(&transfer, &[runs.clone(), waits.clone()], 2, &rest).unwrap().0, young);
+    let waits_too = settled(&runs, &transfer, &first, 100);
+    assert_eq!(join(&transfer, &[waits, waits_too], 2, &rest).unwrap().0, old, "of two that wait the oldest");
 }
 
 #[test]
