@@ -9,7 +9,7 @@ use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{LeaseId, MAX_RANGES, Ranges, StreamId, Transfer};
 use proptest::prelude::*;
 
-use crate::sample::{START, TIMES, available, file, holder, system, team};
+use crate::sample::{START, TIMES, available, file, holder, secs, system, team};
 
 const SIZE: u64 = 1000;
 
@@ -71,6 +71,43 @@ fn a_lease_starts_a_file_three_times_also_one_without_bytes() {
         let (other, _) = join(&transfer, std::slice::from_ref(&lease), 1, &ask(&transfer, 3, 0, to)).unwrap();
         assert_ne!(other, id, "the fourth start");
     }
+}
+
+#[test]
+fn a_lease_sends_three_times_the_size_and_no_byte_more() {
+    let transfer = ready(None);
+    let part = |n| ask(&transfer, n, 1, SIZE);
+    let (id, mut lease) = join(&transfer, &[], 0, &part(0)).unwrap();
+    lease = settled(&lease, &transfer, &part(0), SIZE);
+    for n in 1..3 {
+        lease = settled(&join(&transfer, &[lease], 1, &part(n)).unwrap().1, &transfer, &part(n), SIZE);
+    }
+    // Three bytes are left.
+    let last = |to| join(&transfer, std::slice::from_ref(&lease), 1, &ask(&transfer, 9, 1, to)).unwrap().0;
+    assert_eq!(last(4), id);
+    assert_ne!(last(5), id);
+}
+
+#[test]
+fn what_a_dead_stream_wrote_counts_as_sent() {
+    let transfer = ready(None);
+    let at = |n: u32, after: u64, held: &[Lease]| {
+        let now = START.after(secs(after));
+        let leases = Leases { transfer: &transfer, counts: Counts::default(), held, open: 1, now };
+        let (stream, change) = open_stream(leases, &ask(&transfer, n, 1, SIZE), TIMES, &system(now)).unwrap();
+        let lease = change.unwrap().lease().clone();
+        let context = system(now);
+        (stream.lease, lease.progress(stream, SIZE - 2, false, &transfer, TIMES, &context).unwrap())
+    };
+    // Each writes all but one byte, never settles, and is dead when the next one comes.
+    let (id, mut change) = at(0, 0, &[]);
+    for n in 1..3 {
+        let (joined, after) = at(n, u64::from(n) * 31, &[change.lease().clone()]);
+        assert_eq!(joined, id);
+        change = after;
+    }
+    let (joined, _) = at(3, 3 * 31, &[change.lease().clone()]);
+    assert_ne!(joined, id, "the dead ones sent three times the size");
 }
 
 #[test]
