@@ -9,7 +9,7 @@ use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
 use crate::client::{BLOCK, Client, Link};
-use crate::server::Server;
+use crate::server::{Server, children_cpu};
 
 pub const GIB: u64 = 1 << 30;
 /// Small files are of this size.
@@ -40,14 +40,18 @@ pub fn size(root: &Path, pattern: &[u8]) -> Vec<Figure> {
     let (up, up_cpu, link) = costs(&server, || client.send(GIB));
     let peak_up = server.memory().1;
     let (down, down_cpu, ()) = costs(&server, || client.fetch(&link, GIB));
+    let (copied, copied_cpu) = copied(server.dir(), pattern);
     vec![
         ("1 GiB up, s", up),
-        ("1 GiB up, CPU s", up_cpu),
+        ("1 GiB up, CPU s", up_cpu.all),
+        ("1 GiB up, CPU s in user space", up_cpu.user),
         ("1 GiB up, peak RSS MiB", peak_up),
         ("1 GiB down, s", down),
-        ("1 GiB down, CPU s", down_cpu),
+        ("1 GiB down, CPU s", down_cpu.all),
+        ("1 GiB down, CPU s in user space", down_cpu.user),
         ("1 GiB up and down, peak RSS MiB", server.memory().1),
-        ("1 GiB, cp and fsync, s", copied(server.dir(), pattern)),
+        ("1 GiB, cp and fsync, s", copied),
+        ("1 GiB, cp, CPU s", copied_cpu),
     ]
 }
 
@@ -74,9 +78,9 @@ pub fn small(root: &Path, pattern: &[u8]) -> Vec<Figure> {
     });
     vec![
         ("100 KiB up, files/s", files / up),
-        ("100 KiB up, CPU ms each", up_cpu * 1e3 / files),
+        ("100 KiB up, CPU ms each", up_cpu.all * 1e3 / files),
         ("100 KiB down, files/s", files / down),
-        ("100 KiB down, CPU ms each", down_cpu * 1e3 / files),
+        ("100 KiB down, CPU ms each", down_cpu.all * 1e3 / files),
         ("100 KiB, peak RSS MiB", server.memory().1),
         ("100 KiB written and synced, files/s", written(server.dir(), pattern)),
     ]
@@ -115,35 +119,45 @@ pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Figure> {
     let gib = (BIG_AT_ONCE * BIG / GIB) as f64;
     vec![
         ("64 x 256 MiB up, MiB/s", gib * 1024.0 / up),
-        ("64 x 256 MiB up, CPU s a GiB", up_cpu / gib),
+        ("64 x 256 MiB up, CPU s a GiB", up_cpu.all / gib),
         ("64 x 256 MiB up, peak RSS MiB", peak_up),
         ("64 x 256 MiB down, MiB/s", gib * 1024.0 / down),
-        ("64 x 256 MiB down, CPU s a GiB", down_cpu / gib),
+        ("64 x 256 MiB down, CPU s a GiB", down_cpu.all / gib),
         ("64 x 256 MiB up and down, peak RSS MiB", peak),
         ("RSS afterwards, MiB", after),
     ]
 }
 
-/// Seconds, and CPU seconds of the server.
-fn costs<T>(server: &Server, work: impl FnOnce() -> T) -> (f64, f64, T) {
-    let (begun, cpu) = (Instant::now(), server.cpu());
-    let done = work();
-    (begun.elapsed().as_secs_f64(), server.cpu() - cpu, done)
+/// CPU seconds of the server.
+struct Cpu {
+    /// In user space and in the kernel.
+    all: f64,
+    user: f64,
 }
 
-/// Seconds that `cp` and `fsync` take for 1 GiB that is in the page cache.
-fn copied(dir: &Path, pattern: &[u8]) -> f64 {
+/// Seconds, and CPU seconds of the server.
+fn costs<T>(server: &Server, work: impl FnOnce() -> T) -> (f64, Cpu, T) {
+    let (begun, (user, system)) = (Instant::now(), server.cpu());
+    let done = work();
+    let seconds = begun.elapsed().as_secs_f64();
+    let now = server.cpu();
+    let user = now.0 - user;
+    (seconds, Cpu { all: user + now.1 - system, user }, done)
+}
+
+/// Seconds that `cp` and `fsync` take for 1 GiB that is in the page cache, and CPU seconds of `cp`.
+fn copied(dir: &Path, pattern: &[u8]) -> (f64, f64) {
     let (from, to) = (dir.join("from"), dir.join("to"));
     let mut file = File::create(&from).unwrap();
     for _ in 0..GIB / BLOCK as u64 {
         file.write_all(pattern).unwrap();
     }
     file.sync_all().unwrap();
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), children_cpu());
     let copied = Command::new("cp").arg("--reflink=never").args([&from, &to]).status().unwrap();
     assert!(copied.success(), "cp failed");
     File::open(&to).unwrap().sync_all().unwrap();
-    begun.elapsed().as_secs_f64()
+    (begun.elapsed().as_secs_f64(), children_cpu() - cpu)
 }
 
 /// Files a second that as many threads write and sync, without names that last.

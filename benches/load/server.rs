@@ -68,14 +68,10 @@ impl Server {
         PathBuf::from(format!("/proc/{}/{file}", self.child.id()))
     }
 
-    /// User and system time since its start, in seconds.
-    pub fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(self.proc("stat")).unwrap();
-        // The name, in brackets, may hold anything; utime and stime are the 12th and 13th field after it.
-        let fields = stat.rsplit_once(')').unwrap().1;
-        let ticks: f64 =
-            fields.split_ascii_whitespace().skip(11).take(2).map(|n| n.parse::<f64>().unwrap()).sum();
-        ticks / TICKS
+    /// CPU seconds since its start: in user space, and in the kernel for it.
+    pub fn cpu(&self) -> (f64, f64) {
+        let [user, system, ..] = times(&self.proc("stat"));
+        (user, system)
     }
 
     /// Resident memory in MiB: now, and at its peak.
@@ -94,6 +90,20 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU seconds of this process's children that have ended.
+pub fn children_cpu() -> f64 {
+    let [_, _, user, system] = times(Path::new("/proc/self/stat"));
+    user + system
+}
+
+/// utime, stime, cutime and cstime.
+fn times(stat: &Path) -> [f64; 4] {
+    let stat = std::fs::read_to_string(stat).unwrap();
+    // The name, in brackets, may hold anything. The times are the 12th to 15th field after it.
+    let mut fields = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().skip(11);
+    std::array::from_fn(|_| fields.next().unwrap().parse::<f64>().unwrap() / TICKS)
 }
 
 fn is_ready(address: SocketAddr) -> bool {
