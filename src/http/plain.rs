@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
-use super::extract::{Wants, wants};
+use super::negotiate::{Wants, wants};
 use super::pages;
-use super::router::AppState;
+use super::state::AppState;
 
 fn text(status: StatusCode, body: String) -> Response {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::error::Problem;
-use super::router::AppState;
+use super::state::AppState;
 use crate::service::{Caller, TransferView};
 
 /// `GET`: the transfer, also when it has ended.
