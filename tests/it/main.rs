@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod audit_log;
 mod audit_relay;
 mod audit_support;
