@@ -32,5 +32,6 @@ mod round_trip;
 mod sample;
 mod sqlite_store;
 mod support;
+mod transfer_leases;
 mod transfer_model;
 mod transfer_states;
