@@ -1,6 +1,6 @@
 //! What is read out of a request before a use case is called: who asks, what proves them, what form they want.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
@@ -63,6 +63,19 @@ pub(super) fn link_of(path: &str) -> Option<LinkId> {
 /// Percent-decoded UTF-8, or none.
 pub(super) fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// The one parameter of a route, decoded. One that is not UTF-8 names nothing.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) =
+            Path::from_request_parts(parts, state).await.map_err(|_| Problem::new("not_found"))?;
+        Ok(Self(text))
+    }
 }
 
 /// The request's id and its asker, laid into every request by the outermost layer.

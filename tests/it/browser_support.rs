@@ -119,11 +119,12 @@ impl Browser {
         }
     }
 
-    /// Waits until the address is this one.
+    /// Waits until the address is this one. A fragment stays with its page through a redirect, so it does not count.
     pub async fn at(&self, url: &str) {
         let end = Instant::now() + SOON;
         loop {
-            let now = self.page.current_url().await.unwrap();
+            let mut now = self.page.current_url().await.unwrap();
+            now.set_fragment(None);
             if now.as_str() == url {
                 return;
             }
@@ -141,7 +142,7 @@ impl Browser {
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .collect();
-            let running = names.iter().any(|name| name.ends_with(".crdownload") || name.starts_with(".com."));
+            let running = names.iter().any(|name| name.ends_with(".crdownload") || name.starts_with('.'));
             if !running && names.len() >= count {
                 assert_eq!(names.len(), count, "{names:?}");
                 let read = |name: String| (name.clone(), std::fs::read(place.join(name)).unwrap());
