@@ -14,6 +14,8 @@ mod audit_support;
 mod audit_verify;
 mod blob_contract;
 mod blob_local;
+mod browser;
+mod browser_support;
 mod client_address;
 mod crypto_derivations;
 mod crypto_layout;
