@@ -5,6 +5,7 @@
 //! other: ids come in as plain bytes, time does not come in at all.
 
 mod account;
+mod digest;
 mod envelope;
 mod error;
 mod gcm;
@@ -22,6 +23,7 @@ mod token;
 pub use account::{
     open_account_key, open_request_secret, rewrap_account_key, wrap_account_key, wrap_request_secret,
 };
+pub use digest::ContentDigest;
 pub use envelope::{InnerSlot, OWNER, Slot, open_outer, open_slot, rewrap_slot, seal_slot};
 pub use error::CryptoError;
 pub use kek::KekRing;

@@ -89,7 +89,7 @@ impl Segments {
 /// without [`finish`](Self::finish), it wipes what it held.
 pub struct Writer {
     segments: Segments,
-    /// Of the segment being filled; `None` after the 2³²nd.
+    /// Of the segment being filled; `None` after the 2³²nd, or once the run is lost: nothing more is sealed.
     index: Option<u32>,
     part: usize,
     buffer: Zeroizing<Vec<u8>>,
@@ -141,6 +141,8 @@ impl Writer {
             }
             let (now, later) = rest.split_at(rest.len().min(self.end - TAG - self.buffer.len()));
             if self.buffer.capacity() - self.buffer.len() < now.len() + TAG {
+                // Or `finish` would seal a cut text as a whole one.
+                self.index = None;
                 return Err(CryptoError::Misuse("the buffer is smaller than its part"));
             }
             self.buffer.extend_from_slice(now);
@@ -161,6 +163,17 @@ impl Writer {
         self.start = 0;
         self.end = SEGMENT;
         Ok(std::mem::replace(&mut *self.buffer, fresh))
+    }
+
+    /// Goes on in this buffer, where [`next_part`](Self::next_part) was given one without capacity: so one buffer
+    /// serves a whole upload, sent and refilled by turns. `Misuse` if the present one is in use.
+    pub fn refill(&mut self, mut buffer: Vec<u8>) -> Result<()> {
+        if self.buffer.capacity() > 0 {
+            return Err(CryptoError::Misuse("the buffer is still in use"));
+        }
+        buffer.clear();
+        *self.buffer = buffer;
+        Ok(())
     }
 
     /// Seals the last segment and gives the rest of the ciphertext, 1 byte to a part, and the plaintext length of

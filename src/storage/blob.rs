@@ -132,7 +132,7 @@ pub trait BlobUpload: Send {
 
 /// Bytes of an object, in order.
 #[async_trait]
-pub trait BlobReader: Send {
+pub trait BlobReader: Send + Sync {
     /// Fills `buffer` from its start up to its length, less only at the end of the range; returns it with how many
     /// bytes were read.
     ///

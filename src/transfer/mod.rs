@@ -2,7 +2,9 @@
 
 pub mod access;
 mod change;
+mod counts;
 mod event;
+mod falls_due;
 mod id;
 mod journal;
 pub mod lease;
@@ -14,6 +16,7 @@ mod transitions;
 
 pub use change::{Change, NewSlot, SlotOwner, Slots};
 pub use event::{Actor, Context, Event, EventType, Outcome};
+pub use falls_due::{Due, falls_due};
 pub use id::{
     AccountId, BlobKey, FileId, HolderId, InstanceId, InvalidId, LeaseId, LinkId, OperationId, StreamId,
     TeamId, TokenId, TransferId,

@@ -206,6 +206,16 @@ impl Transfer {
         Ok(self.changed(context).with(EventType::FileRemoved, |event| event.file = Some(id)))
     }
 
+    /// The sender asks for another time to live before the transfer is whole.
+    ///
+    /// # Errors
+    /// Not Uploading.
+    pub fn reschedule(mut self, expires: Expires, context: &Context) -> Result<Change, InvalidTransition> {
+        self.require(State::Uploading, "be rescheduled")?;
+        self.expires = expires;
+        Ok(self.changed(context).with(EventType::TransferChanged, |_| {}))
+    }
+
     /// The transfer is whole: it becomes Available with the deadline of [`Transfer::deadline_from`], and
     /// `slots` are all of its slots, wrapped with that deadline. If that deadline has come, it is Expired at once;
     /// past the hard end it is Abandoned.

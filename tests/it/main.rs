@@ -7,11 +7,38 @@
     reason = "tests"
 )]
 
+mod architecture;
+mod audit_log;
+mod audit_relay;
+mod audit_support;
+mod audit_verify;
+mod blob_contract;
+mod blob_local;
+mod browser;
+mod browser_support;
+mod client_address;
+mod crash;
+mod crypto_derivations;
+mod crypto_layout;
+mod crypto_parsers;
+mod crypto_stream;
+mod crypto_tink;
+mod crypto_wycheproof;
+mod deadline;
+mod edge;
+mod edge_clients;
+mod edge_support;
+mod leases;
 mod names;
 mod options;
+mod pages;
 mod record_contract;
+mod round_trip;
 mod sample;
 mod sqlite_store;
+mod start_up;
+mod support;
 mod transfer_leases;
+mod trail;
 mod transfer_model;
 mod transfer_states;

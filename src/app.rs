@@ -1,0 +1,298 @@
+//! The composition root: the only place that knows which backend runs. Start, serve, drain.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::{AuditGate, Relay, RelayConfig};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigErrors, Worker};
+use crate::crypto::{KekRing, Token};
+use crate::http::edge::{self, EdgeLimits};
+use crate::http::limit::RateLimit;
+use crate::http::router::router;
+use crate::http::state::AppState;
+use crate::service::{Buffers, KeySource, Refusals, Rules, Service, ServiceError, TokenKind};
+use crate::storage::blob::local::LocalBlobs;
+use crate::storage::records::sqlite::SqliteRecords;
+use crate::storage::{BlobError, RecordStore, StoreError};
+use crate::transfer::InstanceId;
+use crate::transfer::access::Account;
+use crate::transfer::lease::LeaseTimes;
+use crate::transfer::policy::Policy;
+use crate::workers;
+
+/// What goes on when the last connection is gone is waited for so long.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Why the service does not start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}: {error}; check that it exists and belongs to this user")]
+    DataDir {
+        /// Which.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Another `serve` runs on the data directory.
+    #[error("another burnbag serves from {0}: stop it first, or choose another BURNBAG_DATA_DIR")]
+    Locked(String),
+    /// The records cannot be opened.
+    #[error("cannot open the records in {path}: {error}")]
+    Records {
+        /// Where.
+        path: String,
+        /// Why.
+        error: StoreError,
+    },
+    /// The objects cannot be opened.
+    #[error("cannot open the objects in {path}: {error}")]
+    Blobs {
+        /// Where.
+        path: String,
+        /// Why.
+        error: BlobError,
+    },
+    /// The KEK file does not hold the keys that the records were made with.
+    #[error("{0}")]
+    Keks(String),
+    /// Anything that a use case says.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// The service on its stores, before it serves.
+pub struct App {
+    /// The use cases.
+    pub service: Arc<Service>,
+    config: Config,
+    lock: Option<std::fs::File>,
+}
+
+impl App {
+    /// Opens the stores of a configuration to serve from them, and makes them where there are none.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing of a store that is in use was changed.
+    pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        make_dir(&config.data_dir)?;
+        let lock = lock(&config.data_dir)?;
+        let mut app = Self::assemble(config, clock, true).await?;
+        app.lock = Some(lock);
+        app.service.join_stores().await?;
+        Ok(app)
+    }
+
+    /// Opens the stores beside a running service, for a short command.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn beside(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        make_dir(&config.data_dir)?;
+        // Where nothing serves, the command has the directory to itself, and may begin it.
+        let lock = lock(&config.data_dir).ok();
+        let mut app = Self::assemble(config, clock, lock.is_some()).await?;
+        app.lock = lock;
+        if app.lock.is_some() {
+            app.service.join_stores().await?;
+        }
+        Ok(app)
+    }
+
+    async fn assemble(config: Config, clock: Arc<dyn Clock>, alone: bool) -> Result<Self, StartError> {
+        let database = config.data_dir.join("burnbag.db");
+        let shown = || database.display().to_string();
+        let records = SqliteRecords::open(&database, Arc::clone(&clock))
+            .map_err(|error| StartError::Records { path: shown(), error })?;
+        let blobs = if alone {
+            LocalBlobs::open(&config.data_dir, Arc::clone(&clock))
+        } else {
+            LocalBlobs::beside(&config.data_dir, Arc::clone(&clock))
+        }
+        .map_err(|error| StartError::Blobs { path: config.data_dir.display().to_string(), error })?;
+        let records: Arc<dyn RecordStore> = Arc::new(records);
+        let keks = open_keks(&config, records.as_ref()).await?;
+        let service = Service {
+            records,
+            blobs: Arc::new(blobs),
+            keks,
+            gate: AuditGate::new(),
+            rules: rules(&config),
+            buffers: Buffers::new(config.buffer_bytes),
+            instance: InstanceId::generate(clock.now()),
+            clock,
+            due: Arc::new(Notify::new()),
+            outbox: Arc::new(Notify::new()),
+            refusals: Refusals::default(),
+            tasks: TaskTracker::new(),
+        };
+        Ok(Self { service: Arc::new(service), config, lock: None })
+    }
+
+    /// The data directory in force, as an absolute path where the system gives one.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.config.data_dir.canonicalize().unwrap_or_else(|_| self.config.data_dir.clone())
+    }
+
+    /// The only account, if it has no token yet.
+    ///
+    /// # Errors
+    /// The record store's.
+    pub async fn unkeyed_account(&self) -> Result<Option<Account>, ServiceError> {
+        let accounts = self.service.records.accounts().await?;
+        Ok(accounts.into_iter().next().filter(|account| !account.keyed))
+    }
+
+    /// The first token of an account.
+    ///
+    /// # Errors
+    /// [`Service::create_token`]'s.
+    pub async fn first_token(&self, account: Account) -> Result<Token, ServiceError> {
+        let made = self.service.create_token(account, TokenKind::Usr, None, KeySource::First).await?;
+        Ok(made.token)
+    }
+
+    /// The address that it is to listen on.
+    ///
+    /// # Errors
+    /// It is taken, or not this machine's.
+    pub async fn bind(&self) -> Result<TcpListener, StartError> {
+        let address = self.config.listen;
+        TcpListener::bind(address)
+            .await
+            .map_err(|error| StartError::Listen { address: address.to_string(), error })
+    }
+
+    /// Serves on `listener` until `stop`, then lets running transfers end, settles what is open, and stops the workers:
+    /// the relay last, so that what the others did is in the log.
+    ///
+    /// # Errors
+    /// The listener's.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), std::io::Error> {
+        let Self { service, config, lock } = self;
+        let stop_workers = CancellationToken::new();
+        let stop_relay = CancellationToken::new();
+        let workers = TaskTracker::new();
+        let relay = TaskTracker::new();
+        if config.workers.runs(Worker::Relay) {
+            let place = RelayConfig { dir: config.audit_dir.clone(), shard: 0 };
+            let (records, gate) = (Arc::clone(&service.records), service.gate.clone());
+            let to_log = Relay::new(records, place, gate, Arc::clone(&service.clock));
+            relay.spawn(workers::relay::run(to_log, Arc::clone(&service.outbox), stop_relay.clone()));
+        }
+        if config.workers.runs(Worker::Index) {
+            workers.spawn(workers::reaper::run(Arc::clone(&service), stop_workers.clone()));
+        }
+        if config.workers.runs(Worker::Sweep) {
+            let every = config.sweep_every;
+            workers.spawn(workers::sweep::run(Arc::clone(&service), every, stop_workers.clone()));
+        }
+        workers.spawn(workers::refusals::run(Arc::clone(&service), stop_workers.clone()));
+        let state =
+            AppState { service: Arc::clone(&service), proxies: Arc::new(config.trusted_proxies.clone()) };
+        let rate = config.rate.map(|rate| RateLimit { per_second: rate.per_second, burst: rate.burst });
+        let limits = EdgeLimits { connections: config.connections, ..EdgeLimits::default() };
+        let served = edge::serve(listener, router(state, rate), limits, stop).await;
+        service.tasks.close();
+        within(service.tasks.wait(), "transfers were not settled in time").await;
+        stop_workers.cancel();
+        workers.close();
+        within(workers.wait(), "workers did not stop in time").await;
+        stop_relay.cancel();
+        relay.close();
+        within(relay.wait(), "the relay did not stop in time").await;
+        drop(lock);
+        served
+    }
+}
+
+async fn within(done: impl Future<Output = ()>, otherwise: &'static str) {
+    if tokio::time::timeout(SETTLE, done).await.is_err() {
+        tracing::warn!("{otherwise}");
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        policy: Policy {
+            expires_default: config.expires_default,
+            expires_max: config.expires_max,
+            max_upload_bytes: config.max_upload_bytes,
+        },
+        leases: LeaseTimes { idle: config.lease_idle, retry: config.lease_retry },
+        upload_idle: config.upload_idle,
+        tombstones: config.tombstones,
+        sweep_min_age: config.sweep_min_age,
+        min_free_bytes: config.min_free_bytes,
+        public_url: config.public_url.clone(),
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| StartError::DataDir { path: dir.display().to_string(), error })
+}
+
+/// One `serve` a directory: the lock is held as long as the file is open, also by a process that is killed.
+fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
+    let path = dir.join("lock");
+    let failed = |error| StartError::DataDir { path: path.display().to_string(), error };
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Locked(dir.display().to_string())),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The KEKs of the file, each the one that the records were made with (DESIGN §6).
+async fn open_keks(config: &Config, records: &dyn RecordStore) -> Result<KekRing, StartError> {
+    let stored = |error: StoreError| StartError::Service(error.into());
+    let name = |version: u32| format!("kek-check:{version}");
+    // A KEK is made only where there is none.
+    let known = records.meta("kek-version").await.map_err(stored)?;
+    let text = config.read_keks(|| known.is_none().then(KekRing::generate_text))?;
+    let file = config.kek_file.display();
+    let ring = KekRing::parse(&text)
+        .map_err(|error| StartError::Keks(format!("the KEK file {file} cannot be used: {error}")))?;
+    let newest = ring.current().to_string();
+    if let Some(known) = records.meta("kek-version").await.map_err(stored)?
+        && ring.versions().all(|version| version.to_string() != known)
+    {
+        return Err(StartError::Keks(format!(
+            "the records were made with version {known} of the KEK, which {file} does not hold: put it back from where you keep it"
+        )));
+    }
+    for version in ring.versions() {
+        let Some(check) = ring.check(version).map(hex::encode) else { continue };
+        if records.set_meta(&name(version), &check).await.map_err(stored)? != check {
+            return Err(StartError::Keks(format!(
+                "version {version} of the KEK in {file} is not the one that the records were made with: put the right file back"
+            )));
+        }
+    }
+    records.set_meta("kek-version", &newest).await.map_err(stored)?;
+    Ok(ring)
+}

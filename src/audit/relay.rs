@@ -1,0 +1,181 @@
+//! From the outbox into the log, each event exactly once (DESIGN §9).
+//!
+//! An event is trimmed from the outbox only when it is durable in the log, and the log's own end says where to go on, so
+//! that a crash between the two repeats nothing and loses nothing.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{AuditError, AuditGate, Log};
+use crate::clock::{Clock, Timestamp};
+use crate::storage::{RecordStore, StoreError};
+
+/// Events in one write.
+const BATCH: usize = 1000;
+/// A write that takes longer closes the gate until it is through.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// Where the log is.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// The audit directory.
+    pub dir: PathBuf,
+    /// The shard of the record store.
+    pub shard: u8,
+}
+
+/// Why a pass failed. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The log cannot be opened or written.
+    #[error(transparent)]
+    Log(#[from] AuditError),
+    /// The outbox cannot be read or trimmed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A write did not end.
+    #[error("a write to the audit log was given up: {0}")]
+    GivenUp(String),
+}
+
+/// The outbox of one shard and its log.
+pub struct Relay {
+    records: Arc<dyn RecordStore>,
+    config: RelayConfig,
+    gate: AuditGate,
+    clock: Arc<dyn Clock>,
+    /// Absent before the first success and after a failure.
+    log: Option<Log>,
+    /// The failure that lasts, and since when.
+    failing: Option<(String, Timestamp)>,
+}
+
+impl Relay {
+    /// A relay that has not yet opened its log. `gate` shows how it goes.
+    #[must_use]
+    pub fn new(
+        records: Arc<dyn RecordStore>,
+        config: RelayConfig,
+        gate: AuditGate,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { records, config, gate, clock, log: None, failing: None }
+    }
+
+    /// The number of the last event in the log.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.log.as_ref().map_or(0, Log::last_seq)
+    }
+
+    /// Takes over all that waits.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub async fn drain(&mut self) -> Result<(), RelayError> {
+        while self.pass().await? {}
+        Ok(())
+    }
+
+    /// Takes one batch over, and opens the log first where it is not. Answers whether more may wait.
+    ///
+    /// # Errors
+    /// See [`RelayError`]; the log is opened anew by the next pass.
+    pub async fn pass(&mut self) -> Result<bool, RelayError> {
+        let log = match self.log.take() {
+            Some(log) => log,
+            None => self.open().await?,
+        };
+        let entries = self.records.outbox(log.last_seq(), BATCH).await?;
+        let more = entries.len() == BATCH;
+        let through = entries.last().map(|entry| entry.seq);
+        // With nothing to write it is still asked whether it could be: a log that was moved away shows at once.
+        let log = self.blocking(move || write(log, &entries)).await?;
+        if let Some(seq) = through {
+            self.records.trim(seq).await?;
+        }
+        let backlog = if more { self.records.outbox_length().await?.entries } else { 0 };
+        self.log = Some(log);
+        self.works(backlog);
+        Ok(more)
+    }
+
+    /// Opens the log, and makes sure that log and outbox join.
+    async fn open(&mut self) -> Result<Log, RelayError> {
+        let log_id = match self.records.meta("log-id").await? {
+            Some(id) => id,
+            None => self.records.set_meta("log-id", &hex::encode(rand::random::<[u8; 16]>())).await?,
+        };
+        let RelayConfig { dir, shard } = self.config.clone();
+        let log = self.blocking(move || Log::open(&dir, &log_id, shard)).await?;
+        let (last, length) = (log.last_seq(), self.records.outbox_length().await?);
+        if last > length.last {
+            return Err(log.store_older(Some(length.last)).into());
+        }
+        let first_waiting = length.last - length.entries.min(length.last) + 1;
+        if first_waiting <= last {
+            // The last lines were written and not trimmed. An older record store may also have come back and gone on.
+            if let Some(entry) = self.records.outbox(last - 1, 1).await?.first() {
+                log.same_history(entry)?;
+            }
+            self.records.trim(last).await?;
+        }
+        let log = self.blocking(move || log.reaches(first_waiting).map(|()| log)).await?;
+        tracing::info!(dir = %self.config.dir.display(), last, waiting = length.last - last, "audit log opened");
+        Ok(log)
+    }
+
+    /// Does what may block for long; the gate closes meanwhile if it does.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, AuditError> + Send + 'static,
+    ) -> Result<T, RelayError> {
+        let mut task = tokio::task::spawn_blocking(work);
+        let done = if let Ok(done) = timeout(STALLED, &mut task).await {
+            done
+        } else {
+            self.fails(format!("a write takes longer than {} s", STALLED.as_secs()));
+            task.await
+        };
+        Ok(done.map_err(|error| RelayError::GivenUp(error.to_string()))??)
+    }
+
+    /// Closes the gate after a pass that failed.
+    pub fn failed(&mut self, error: &RelayError, retry_in: Duration) {
+        let why = error.to_string();
+        // Told once, not at every attempt.
+        if self.failing.as_ref().is_none_or(|(told, _)| *told != why) {
+            let retry_in = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+            let error: &dyn Error = error;
+            tracing::error!(error, retry_in_ms = retry_in, "the audit log cannot be written");
+        }
+        self.fails(why);
+    }
+
+    fn fails(&mut self, why: String) {
+        let now = self.clock.now();
+        self.gate.failing(why.clone(), now);
+        self.failing = Some((why, self.failing.take().map_or(now, |(_, since)| since)));
+    }
+
+    fn works(&mut self, backlog: u64) {
+        if let Some((_, since)) = self.failing.take() {
+            let failed_for = u64::try_from(self.clock.now().since(since).as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(failed_for_ms = failed_for, backlog, "the audit log is written again");
+        }
+        self.gate.working(backlog);
+    }
+}
+
+fn write(mut log: Log, entries: &[crate::storage::records::OutboxEntry]) -> Result<Log, AuditError> {
+    if entries.is_empty() {
+        log.check()?;
+    } else {
+        log.append(entries)?;
+    }
+    Ok(log)
+}

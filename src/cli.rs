@@ -1,0 +1,50 @@
+//! The command line: one file a subcommand.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod audit;
+mod serve;
+mod token;
+
+/// A secure, ephemeral file-transfer service: encrypted on the way in, gone on time, every touch on record.
+#[derive(Parser)]
+#[command(name = "burnbag", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve uploads and downloads
+    Serve(serve::Serve),
+    /// Make, list and revoke the tokens by which accounts prove themselves
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Check the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+/// Parses the command line and runs it. 0: done. 1: it failed, or found a fault. 2: the command line cannot be read.
+#[must_use]
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Token(token) => token.run(),
+        Command::Audit(audit) => audit.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("burnbag: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,33 @@
+//! `burnbag audit`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::audit::verify;
+
+#[derive(Subcommand)]
+pub(super) enum Audit {
+    /// Check every line of a log: names the first that was changed, is missing or out of order
+    ///
+    /// Works offline, also beside a running service. Ends with 0 if the log is whole, 1 if it is not.
+    Verify {
+        /// The audit directory, by default <data dir>/audit
+        dir: PathBuf,
+    },
+}
+
+impl Audit {
+    #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self::Verify { dir } = self;
+        match verify(&dir) {
+            Ok(report) => {
+                println!("{report}");
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The values that settings take, as text.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::str::FromStr;
+
+/// A number of bytes: a whole number, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = "it takes a size such as 500MiB or 5GiB";
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let scale: u64 = match unit.trim() {
+            "" | "B" => 1,
+            "kB" => 1000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            "TB" => 1_000_000_000_000,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            _ => return Err(form),
+        };
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).map(Self).ok_or(form)
+    }
+}
+
+/// Requests an address may make: `200/s, burst 400`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// In a second, over time.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self { per_second: 200, burst: 400 }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = "it takes off, or such as \"200/s, burst 400\"";
+        let mut parts = text.split(',').map(str::trim);
+        let per_second: u32 = parts
+            .next()
+            .and_then(|part| part.strip_suffix("/s"))
+            .and_then(|n| n.trim().parse().ok())
+            .ok_or(form)?;
+        let burst = match parts.next() {
+            Some(part) => part.strip_prefix("burst").and_then(|n| n.trim().parse().ok()).ok_or(form)?,
+            None => per_second.saturating_mul(2),
+        };
+        if per_second == 0 || burst == 0 || parts.next().is_some() {
+            return Err(form);
+        }
+        Ok(Self { per_second, burst })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s, burst {}", self.per_second, self.burst)
+    }
+}
+
+/// One of the workers that run beside the requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Worker {
+    /// Keyspace notifications; with `SQLite` there are none, and the index's own timer does it.
+    Listener,
+    /// Ends what is due.
+    Index,
+    /// Finds orphaned objects.
+    Sweep,
+    /// Writes the audit log.
+    Relay,
+}
+
+impl Worker {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Listener, "listener"),
+        (Self::Index, "index"),
+        (Self::Sweep, "sweep"),
+        (Self::Relay, "relay"),
+    ];
+}
+
+/// Which workers run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Workers(Vec<Worker>);
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self(Worker::ALL.map(|(worker, _)| worker).to_vec())
+    }
+}
+
+impl Workers {
+    /// Whether this one runs.
+    #[must_use]
+    pub fn runs(&self, worker: Worker) -> bool {
+        self.0.contains(&worker)
+    }
+}
+
+impl FromStr for Workers {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = "it takes a list out of listener, index, sweep and relay";
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        words
+            .map(|word| {
+                Worker::ALL.iter().find(|(_, name)| *name == word).map(|(worker, _)| *worker).ok_or(form)
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Worker::ALL.iter().filter(|(worker, _)| self.runs(*worker)).map(|(_, name)| *name);
+        f.write_str(&names.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[must_use]
+    pub fn for_stderr() -> Self {
+        if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("it takes text or json"),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The edge: our own accept loop over HTTP/1.1, with a limit on every wait for a client (DESIGN §10).
+//!
+//! No client can hold a connection for ever: each time that one may take is in [`EdgeLimits`]. A handler sees the
+//! connection of its request as [`Connection`] in the request's extensions, and can cut it.
+
+mod body;
+mod connection;
+mod io;
+mod task;
+
+use std::io::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use body::{BodyTimeout, is_body_timeout};
+pub use connection::Connection;
+
+/// A head that is longer is refused with 431.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// Bounds, for one connection, the read buffer and what waits to be written: one segment of a download. Measured over
+/// loopback, 128 KiB and more cost a third more CPU for a download and gain nothing for an upload.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// Bytes that the kernel holds unsent for a slow client. Without it the kernel takes up to 4 MiB and asks for more only
+/// when a third of them is gone: a client at 20 KiB/s would look dead for a minute.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT: u32 = 256 * 1024;
+
+/// After an early refusal the rest of the request is read and thrown away, at most for so long (DESIGN §10).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// And at most so many bytes (DESIGN §10).
+const LINGER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The waits between two failures to accept.
+const ACCEPT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeLimits {
+    /// Connections at once; further ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// From the accept to the first byte.
+    pub first_byte: Duration,
+    /// From the first byte of a request's head to its end.
+    pub header: Duration,
+    /// Without one byte of a request's body while a handler waits for it; then the body ends with [`BodyTimeout`].
+    pub idle_body: Duration,
+    /// Without one byte taken by the client while a response waits to be written; then the connection is cut.
+    pub idle_write: Duration,
+    /// Between the end of a response and the next request.
+    pub keep_alive: Duration,
+    /// After the stop, for the requests that run; then they are cut.
+    pub drain: Duration,
+}
+
+impl Default for EdgeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            first_byte: Duration::from_secs(30),
+            header: Duration::from_secs(15),
+            idle_body: Duration::from_secs(30),
+            idle_write: Duration::from_mins(1),
+            keep_alive: Duration::from_secs(75),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Serves until `stop`, then drains: no new connection, idle ones are closed at once, requests that run may end within
+/// [`EdgeLimits::drain`] and are cut then. Returns when no connection is left. Dropping it cuts nothing: stop it.
+///
+/// # Errors
+/// The listener has no address. Failures to accept are logged and tried again.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: EdgeLimits,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let address = listener.local_addr()?;
+    let shared =
+        Arc::new(task::Edge { router: router.with_state(()), limits, stop, cut: CancellationToken::new() });
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    tracing::info!(%address, connections = limits.connections, "listening");
+    let accepting = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let stream = accept(&listener).await;
+            let edge = Arc::clone(&shared);
+            connections.spawn(async move {
+                task::run(stream, edge).await;
+                drop(place);
+            });
+        }
+    };
+    let _ = shared.stop.run_until_cancelled(accepting).await;
+    drop(listener);
+    connections.close();
+    tracing::info!(%address, running = connections.len(), "draining");
+    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(%address, cut = connections.len(), "the time to drain is over");
+        shared.cut.cancel();
+        connections.wait().await;
+    }
+    Ok(())
+}
+
+/// The next connection. Out of file descriptors, say, it waits and tries again.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let (mut wait, longest) = ACCEPT_RETRY;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot accept a connection");
+                tokio::time::sleep(wait).await;
+                wait = longest.min(wait * 2);
+            }
+        }
+    }
+}
+
+/// The client left before it was accepted.
+fn is_of_the_client(error: &Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,144 @@
+//! What is read out of a request before a use case is called: who asks, and what proves them.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header::{COOKIE, ORIGIN, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use headers::authorization::{Basic, Bearer};
+use headers::{Authorization, HeaderMapExt as _};
+use zeroize::Zeroizing;
+
+use super::client::ClientAddress;
+use super::error::{Challenge, Problem};
+use super::state::AppState;
+use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, is_token};
+use crate::transfer::LinkId;
+
+/// The one parameter of a route, decoded. One that is not UTF-8 names nothing.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) =
+            Path::from_request_parts(parts, state).await.map_err(|_| Problem::new("not_found"))?;
+        Ok(Self(text))
+    }
+}
+
+/// The request's id and its asker, laid into every request by the outermost layer.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub(super) trace_id: String,
+    pub(super) client: ClientAddress,
+}
+
+impl Origin {
+    pub(super) fn asker(&self) -> Asker {
+        Asker { client: Some(self.client.to_string()), trace: Some(self.trace_id.clone()) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or(Problem::new("internal"))
+    }
+}
+
+/// What the `Authorization` header offers.
+pub(super) enum Offered {
+    Nothing,
+    /// Something of a token's form, in either part.
+    Token(Zeroizing<String>),
+    /// The password of Basic, where it is no token.
+    Basic(Zeroizing<String>),
+    Other,
+}
+
+pub(super) fn offered(headers: &HeaderMap) -> Offered {
+    if let Some(Authorization(bearer)) = headers.typed_get::<Authorization<Bearer>>() {
+        return Offered::Token(Zeroizing::new(bearer.token().to_owned()));
+    }
+    if let Some(Authorization(basic)) = headers.typed_get::<Authorization<Basic>>() {
+        let token = [basic.password(), basic.username()].into_iter().find(|part| is_token(part));
+        return match token {
+            Some(token) => Offered::Token(Zeroizing::new(token.to_owned())),
+            None => Offered::Basic(Zeroizing::new(basic.password().to_owned())),
+        };
+    }
+    if headers.contains_key(axum::http::header::AUTHORIZATION) { Offered::Other } else { Offered::Nothing }
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let origin = Origin::from_request_parts(parts, state).await?;
+        match offered(&parts.headers) {
+            Offered::Token(token) => Ok(state.service.login(&token, origin.asker()).await?),
+            Offered::Nothing => Err(Problem::new("token_required").challenge(Challenge::Token)),
+            Offered::Basic(_) | Offered::Other => Err(Problem::from(ServiceError::TokenInvalid)),
+        }
+    }
+}
+
+/// A proof of a link, and whose leases its downloads join.
+pub(super) struct LinkProof {
+    pub(super) proof: Proof,
+    pub(super) holder: Holder,
+}
+
+/// What proves `link` below `/d/`: Basic, or else the ticket. A token opens nothing here.
+///
+/// # Errors
+/// Nothing usable was offered: `link_secret_required`. What is no secret, or no ticket of this link, opens nothing.
+pub(super) fn link_proof(
+    state: &AppState,
+    headers: &HeaderMap,
+    origin: &Origin,
+    link: LinkId,
+) -> Result<LinkProof, Problem> {
+    let required = || Problem::new("link_secret_required").challenge(Challenge::Link(link));
+    match offered(headers) {
+        Offered::Basic(password) => {
+            let secret = password.split(':').next().unwrap_or_default();
+            let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?;
+            let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+            Ok(LinkProof { proof, holder: OpenTransfer::holder_of(link, &origin.client.group(), agent) })
+        }
+        Offered::Nothing => {
+            let ticket = ticket_cookie(headers).ok_or_else(required)?;
+            let held = state.service.open_ticket(link, ticket).map_err(|_| required())?;
+            Ok(LinkProof { proof: held.proof, holder: held.holder })
+        }
+        Offered::Token(_) | Offered::Other => Err(required()),
+    }
+}
+
+/// The name of the ticket's cookie.
+pub(super) const TICKET: &str = "__Secure-bb-d";
+
+fn ticket_cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == TICKET)
+        .map(|(_, value)| value)
+}
+
+/// Whether an unsafe request comes from a page of another site (DESIGN §11).
+pub(super) fn is_cross_site(method: &Method, headers: &HeaderMap, public_url: &str) -> bool {
+    if method.is_safe() {
+        return false;
+    }
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() != public_url.as_bytes())
+}

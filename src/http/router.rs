@@ -1,0 +1,41 @@
+//! Every route and every layer, in order.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::limit::{self, RateLimit};
+use super::state::AppState;
+use super::{layers, link, plain, send, transfers};
+/// The whole of burnbag's HTTP.
+pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
+    // A PUT takes any one segment at the root, so that no file's name collides with a route.
+    let routes = Router::new()
+        .route("/", get(plain::home).put(send::put).post(send::post))
+        .route("/livez", get(plain::livez).put(send::put))
+        .route("/readyz", get(plain::readyz).put(send::put))
+        .route("/robots.txt", get(plain::robots).put(send::put))
+        .route("/{name}", get(plain::nothing).put(send::put))
+        .route("/assets/{file}", get(plain::asset))
+        .route("/problems/{code}", get(plain::problem))
+        .route("/d/{link}", get(link::link).post(link::ticket).delete(link::delete))
+        .route("/d/{link}/", get(link::index))
+        .route("/d/{link}/ticket", get(link::below).post(link::ticket))
+        .route("/d/{link}/{*path}", get(link::below))
+        .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
+        .fallback(any(plain::nothing))
+        .method_not_allowed_fallback(plain::method)
+        .with_state(state.clone());
+
+    // The last layer sees a request first.
+    routes
+        .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn(layers::refuse_secrets))
+        .layer(from_fn_with_state(state.clone(), layers::refuse_cross_site))
+        .layer(limit::layer(rate))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn_with_state(state.clone(), layers::tell))
+        .layer(from_fn_with_state(state, layers::origin))
+}

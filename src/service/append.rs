@@ -1,0 +1,255 @@
+//! Appending a file: plaintext in, sealed parts out, never more in memory than one part, or two if there is room.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::buffers::Reserved;
+use super::upload::{NewUpload, Order};
+use super::{Caller, Service, ServiceError};
+use crate::clock::Timestamp;
+use crate::crypto::{
+    ContentDigest, FileMeta, Header, Layout, Run, RunId, SEGMENT, TransferKey, Writer, seal_runs,
+};
+use crate::storage::{BlobError, BlobUpload};
+use crate::transfer::{
+    BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
+};
+
+/// Draws id and blob key of a file together, and seals what is known of it.
+pub(super) fn begin_file(
+    key: &TransferKey,
+    shard: u8,
+    transfer: TransferId,
+    upload: &NewUpload,
+    now: Timestamp,
+) -> NewFile {
+    let id = FileId::generate(now);
+    let meta = FileMeta {
+        name: upload.name.as_str().to_owned(),
+        r#type: upload.media_type.clone(),
+        ..FileMeta::default()
+    };
+    let meta_key = key.meta_key(transfer.as_bytes());
+    NewFile {
+        id,
+        object: BlobKey::generate(shard, transfer, id, 0),
+        sealed: meta.seal(&meta_key, transfer.as_bytes(), id.as_bytes()),
+    }
+}
+
+/// One file while its bytes come in.
+pub(super) struct Appending<'a> {
+    service: &'a Service,
+    caller: &'a Caller,
+    transfer: &'a Transfer,
+    key: &'a TransferKey,
+    file: FileId,
+    blob: BlobKey,
+    upload: &'a NewUpload,
+    header: Header,
+    writer: Writer,
+    digest: ContentDigest,
+    size: u64,
+    part: usize,
+    sink: Option<Box<dyn BlobUpload>>,
+    opener: OperationId,
+    touched: Timestamp,
+    _reserved: Reserved,
+}
+
+impl<'a> Appending<'a> {
+    /// Takes the buffer that was reserved and starts the run.
+    pub(super) fn start(
+        service: &'a Service,
+        caller: &'a Caller,
+        (transfer, key): (&'a Transfer, &'a TransferKey),
+        file: FileId,
+        upload: &'a NewUpload,
+        reserved: Reserved,
+    ) -> Result<Self, ServiceError> {
+        let defect = || ServiceError::Internal("a file was begun without an object".to_owned());
+        let blob = transfer
+            .file(file)
+            .and_then(|file| file.objects.first())
+            .map(|object| object.key.clone())
+            .ok_or_else(defect)?;
+        let header = Header::generate();
+        let run = RunId { transfer: *transfer.id().as_bytes(), file: *file.as_bytes(), run: 0 };
+        let main = key.main_key(transfer.id().as_bytes(), file.as_bytes());
+        let part = service.blobs.part_size();
+        let buffer = std::mem::take(&mut *reserved.allocate());
+        let now = service.clock.now();
+        Ok(Self {
+            service,
+            caller,
+            transfer,
+            key,
+            file,
+            blob,
+            upload,
+            header,
+            writer: Writer::new(&main, &run, header, buffer, part)?,
+            digest: ContentDigest::default(),
+            size: 0,
+            part,
+            sink: None,
+            opener: OperationId::generate(now),
+            touched: now,
+            _reserved: reserved,
+        })
+    }
+
+    /// What a buffer for this upload must hold: a part, or the whole object if it is shorter.
+    pub(super) fn buffer_size(part: usize, length: Option<u64>) -> usize {
+        length
+            .and_then(Layout::of_plaintext)
+            .and_then(|layout| usize::try_from(layout.ciphertext()).ok())
+            .map_or(part, |whole| whole.min(part).max(SEGMENT.min(part) / 64))
+    }
+
+    /// Takes data until the file ends; returns what the commit needs. Sent only bytes that are sealed.
+    ///
+    /// # Errors
+    /// The stores', a length that is not as declared, and [`ServiceError::Ended`] if the sender left.
+    pub(super) async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Result<WholeFile, ServiceError> {
+        let taken = self.take(orders).await;
+        match taken {
+            Ok(()) => self.finish().await,
+            Err(error) => {
+                if let Some(sink) = self.sink.take()
+                    && let Err(failed) = sink.abort().await
+                {
+                    tracing::warn!(error = &failed as &dyn std::error::Error, "upload not aborted");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn take(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<(), ServiceError> {
+        loop {
+            match orders.recv().await {
+                Some(Order::Data(bytes)) => self.data(bytes).await?,
+                Some(Order::EndFile) => break,
+                Some(Order::File(_) | Order::Complete(_)) | None => return Err(ServiceError::Ended),
+            }
+        }
+        match self.upload.length {
+            Some(declared) if declared != self.size => {
+                Err(ServiceError::LengthMismatch { declared, received: self.size })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn data(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
+        self.size += bytes.len() as u64;
+        if let Some(limit) = self.service.rules.policy.max_upload_bytes
+            && self.size > limit
+        {
+            return Err(ServiceError::FileTooLarge { limit });
+        }
+        if let Some(declared) = self.upload.length
+            && self.size > declared
+        {
+            return Err(ServiceError::LengthMismatch { declared, received: self.size });
+        }
+        self.digest.update(&bytes);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let taken = self.writer.push(rest)?;
+            rest = &rest[taken..];
+            if !rest.is_empty() {
+                self.send_part().await?;
+            }
+        }
+        let now = self.service.clock.now();
+        if now.since(self.touched) >= self.service.rules.upload_idle / 3 {
+            self.touch(now).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the full part and goes on in the same buffer once it is back.
+    async fn send_part(&mut self) -> Result<(), ServiceError> {
+        let full = Zeroizing::new(self.writer.next_part(Vec::new())?);
+        if self.sink.is_none() {
+            self.sink = Some(self.service.blobs.open(&self.blob).await?);
+            self.touch(self.service.clock.now()).await?;
+        }
+        if let Some(sink) = &mut self.sink {
+            let mut back = sink.part(full).await?;
+            self.writer.refill(std::mem::take(&mut *back))?;
+        }
+        Ok(())
+    }
+
+    async fn touch(&mut self, now: Timestamp) -> Result<(), ServiceError> {
+        let touch = Touch {
+            team: self.transfer.team(),
+            transfer: self.transfer.id(),
+            file: self.file,
+            epoch: 1,
+            opener: self.opener,
+            upload: self.sink.as_ref().map(|sink| sink.id().to_owned()),
+            bytes: self.size,
+            upload_deadline: now.after(self.service.rules.upload_idle),
+        };
+        self.service.records.touch(touch).await?;
+        self.touched = now;
+        Ok(())
+    }
+
+    async fn finish(self) -> Result<WholeFile, ServiceError> {
+        let Self { service, caller, transfer, key, file, blob, upload, header, writer, .. } = self;
+        let (rest, length) = writer.finish()?;
+        let rest = Zeroizing::new(rest);
+        let layout = Layout::of_plaintext(length)
+            .ok_or_else(|| ServiceError::Internal("a run has outgrown its format".to_owned()))?;
+        let written = match self.sink {
+            None => service.blobs.put(&blob, rest).await.map(drop),
+            Some(mut sink) => match sink.part(rest).await {
+                Ok(_) => sink.complete().await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = written {
+            settle_write(service, &blob, layout.ciphertext(), error).await?;
+        }
+        let id = transfer.id();
+        let (transfer_id, file_id) = (id.as_bytes(), file.as_bytes());
+        let sha256 = self.digest.finish();
+        let meta_key = key.meta_key(transfer_id);
+        let runs = [Run { header: header.to_bytes(), length, object: 0 }];
+        let meta = FileMeta {
+            name: upload.name.as_str().to_owned(),
+            r#type: upload.media_type.clone(),
+            size: Some(length),
+            sha256: Some(hex::encode(sha256)),
+            runs: Some(1),
+        };
+        tracing::debug!(%file, bytes = length, parts = length / self.part as u64 + 1, account = %caller.account.id, "file stored");
+        Ok(WholeFile {
+            id: file,
+            objects: vec![Object { key: blob, size: Some(layout.ciphertext()) }],
+            sealed: meta.seal(&meta_key, transfer_id, file_id),
+            runs: vec![seal_runs(&meta_key, transfer_id, file_id, 0, &runs)?],
+            size: length,
+            content_mac: key.receipt_key(transfer_id, file_id).content_mac(&sha256),
+        })
+    }
+}
+
+/// A write whose outcome is not known is settled by the object's size (DESIGN §4).
+async fn settle_write(
+    service: &Service,
+    blob: &BlobKey,
+    size: u64,
+    error: BlobError,
+) -> Result<(), ServiceError> {
+    match error {
+        BlobError::Unavailable(_) if service.blobs.size(blob).await? == Some(size) => Ok(()),
+        error => Err(error.into()),
+    }
+}

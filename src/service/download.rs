@@ -1,0 +1,413 @@
+//! Downloading: a lease first, then verified bytes; the connection breaks where anything is wrong (DESIGN §2, §10).
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use zeroize::Zeroizing;
+
+use super::plan::{Piece, Plan};
+use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
+use crate::crypto::{MainKey, Opener, SEGMENT};
+use crate::storage::records::LeaseAnswer;
+use crate::storage::{BlobReader, StoreError};
+use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
+use crate::transfer::{Actor, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
+
+/// Segments that are read at once.
+const READ_AHEAD: usize = 4;
+/// No answer from the store for so long breaks the connection (DESIGN §4).
+const RENEW_PATIENCE: Duration = Duration::from_secs(20);
+/// What was handed out and not yet let go when a download is cut is waited for so long.
+const CUT_PATIENCE: Duration = Duration::from_secs(5);
+/// When to come back for a download that others hold.
+const BUSY_RETRY: Duration = Duration::from_secs(30);
+
+/// Who holds a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder(pub HolderId);
+
+/// Verified plaintext of at most one segment. Its buffer goes back to the download when the last chunk of it is dropped,
+/// and is zeroized with the download.
+pub struct Chunk {
+    buffer: Arc<Buffer>,
+    range: Range<usize>,
+    progress: Arc<Progress>,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.bytes.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl Chunk {
+    /// Every byte of the chunk went to the socket. To be called in order, at most once, before it is dropped.
+    pub fn written(&self) {
+        self.progress.written.fetch_add(self.range.len() as u64, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.progress.released.fetch_add(self.range.len() as u64, Ordering::AcqRel);
+        self.progress.moved.notify_one();
+    }
+}
+
+/// What is read at once. To zeroize it each time would cost as much as to decrypt it: the next segments overwrite it.
+struct Buffer {
+    bytes: Zeroizing<Vec<u8>>,
+    progress: Arc<Progress>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.progress.spare().push(std::mem::take(&mut self.bytes));
+    }
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Bytes in chunks that were made.
+    made: AtomicU64,
+    /// Bytes in chunks that went to the socket.
+    written: AtomicU64,
+    /// Bytes in chunks that were dropped, written or not.
+    released: AtomicU64,
+    moved: Notify,
+    /// Buffers that no chunk is in.
+    spare: Mutex<Vec<Zeroizing<Vec<u8>>>>,
+}
+
+impl Progress {
+    fn spare(&self) -> MutexGuard<'_, Vec<Zeroizing<Vec<u8>>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A buffer of `length` bytes, which is at most what is `left`. It never grows, which would leave a copy behind.
+    fn buffer(&self, length: usize, left: u64) -> Zeroizing<Vec<u8>> {
+        let spare = self.spare().pop().filter(|spare| spare.capacity() >= length);
+        let mut buffer = spare.unwrap_or_else(|| {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_AHEAD * SEGMENT);
+            Zeroizing::new(Vec::with_capacity(most.max(length)))
+        });
+        buffer.resize(length, 0);
+        buffer
+    }
+}
+
+/// A download that may begin: its event is on record, its first segment verified.
+pub struct Download {
+    /// The bytes, in order. It ends early, without a mark, if the download is cut.
+    pub chunks: mpsc::Receiver<Chunk>,
+    /// How many bytes must come out of `chunks`.
+    pub length: u64,
+}
+
+impl Service {
+    /// Takes or joins a lease and starts to read `range`, which lies inside the file.
+    ///
+    /// `cut` is called if the stream must stop before its end: it must break the connection at once.
+    ///
+    /// # Errors
+    /// [`ServiceError::LinkNotFound`], [`ServiceError::LinkBusy`], [`ServiceError::Audit`], or
+    /// [`ServiceError::Internal`] for a damaged object; then no byte has left and no count is used.
+    pub async fn download(
+        self: &Arc<Self>,
+        open: &OpenTransfer,
+        file: &OpenFile,
+        range: Range<u64>,
+        holder: Holder,
+        asker: &Asker,
+        cut: impl FnOnce() + Send + 'static,
+    ) -> Result<Download, ServiceError> {
+        self.gate.downloads()?;
+        let transfer = &open.record.transfer;
+        let recorded = transfer.file(file.id).ok_or(ServiceError::LinkNotFound)?;
+        let id = transfer.id();
+        let plan = Plan::open(&open.key.meta_key(id.as_bytes()), id, recorded)?;
+        let pieces = plan.pieces(id, recorded, &range)?;
+        for (key, size) in plan.objects(&pieces) {
+            if self.blobs.size(&key).await? != Some(size) {
+                tracing::error!(object = %key, expected = size, "object is missing or of another size");
+                return Err(ServiceError::Internal("the stored file is damaged".to_owned()));
+            }
+        }
+        let progress = Arc::new(Progress::default());
+        let main = open.key.main_key(id.as_bytes(), file.id.as_bytes());
+        let mut source = Source::new(Arc::clone(self), main, pieces, Arc::clone(&progress));
+        let first = source.next().await?;
+        let context = self.context(Actor::Link(open.link), asker);
+        let stream = StreamId::generate(context.now);
+        let ask = OpenStream {
+            stream,
+            link: open.link,
+            holder: holder.0,
+            file: file.id,
+            from: range.start,
+            to: range.end,
+        };
+        let lease = Lease { service: Arc::clone(self), team: transfer.team(), transfer: id, context };
+        let stream = lease.open(ask).await?;
+        let (sender, chunks) = mpsc::channel(READ_AHEAD);
+        let length = range.end - range.start;
+        let deadline = open.deadline();
+        let running = Running { lease, stream, progress, source, sender, length, deadline };
+        self.tasks.spawn(running.run(first, cut));
+        Ok(Download { chunks, length })
+    }
+}
+
+/// The lease operations of one stream.
+struct Lease {
+    service: Arc<Service>,
+    team: TeamId,
+    transfer: TransferId,
+    context: Context,
+}
+
+impl Lease {
+    async fn ask(&self, op: LeaseOp, context: Context) -> Result<LeaseAnswer, StoreError> {
+        let request = LeaseRequest {
+            team: self.team,
+            transfer: self.transfer,
+            op,
+            context,
+            times: self.service.rules.leases,
+        };
+        let answer = self.service.records.lease(request).await;
+        self.service.outbox.notify_one();
+        answer
+    }
+
+    async fn open(&self, ask: OpenStream) -> Result<StreamRef, ServiceError> {
+        match self.ask(LeaseOp::Open(ask), self.context.clone()).await? {
+            LeaseAnswer::Opened(stream) => Ok(stream),
+            LeaseAnswer::Refused(LeaseRefused::Busy) => {
+                Err(ServiceError::LinkBusy { retry_after: BUSY_RETRY })
+            }
+            _ => Err(ServiceError::LinkNotFound),
+        }
+    }
+
+    async fn renew(&self, stream: StreamRef, written: u64) -> Result<bool, StoreError> {
+        let context = self.context.again(self.service.clock.now());
+        Ok(self.ask(LeaseOp::Renew { stream, written }, context).await? == LeaseAnswer::Goes)
+    }
+
+    /// Settling works in every state, and is sent again until it is answered or the stream counts as dead anyway.
+    async fn settle(&self, stream: StreamRef, written: u64) {
+        let context = self.context.again(self.service.clock.now());
+        for wait in [100, 500, 2000, 5000] {
+            match self.ask(LeaseOp::Settle { stream, written }, context.clone()).await {
+                Ok(_) | Err(StoreError::NotFound) => break,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "download not settled yet");
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+            }
+        }
+        self.service.due.notify_one();
+    }
+}
+
+/// Why a stream stopped before its end.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("the receiver left")]
+    Left,
+    #[error("the deadline came")]
+    Deadline,
+    #[error("the transfer was ended, or the link revoked")]
+    Ended,
+    #[error("the record store did not answer")]
+    NoAnswer,
+    #[error(transparent)]
+    Failed(#[from] ServiceError),
+}
+
+struct Running {
+    lease: Lease,
+    stream: StreamRef,
+    progress: Arc<Progress>,
+    source: Source,
+    sender: mpsc::Sender<Chunk>,
+    length: u64,
+    deadline: crate::clock::Timestamp,
+}
+
+impl Running {
+    async fn run(self, first: Vec<Chunk>, cut: impl FnOnce() + Send) {
+        let Self { lease, stream, progress, source, sender, length, deadline } = self;
+        let clock = Arc::clone(&lease.service.clock);
+        let outcome = tokio::select! {
+            biased;
+            () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
+            stopped = renew(&lease, stream, &progress) => Err(stopped),
+            sent = send(source, first, &sender, &progress, length) => sent,
+        };
+        if let Err(stopped) = outcome {
+            cut();
+            match &stopped {
+                Stopped::Left => tracing::debug!(transfer = %lease.transfer, "receiver left"),
+                Stopped::Failed(error) => {
+                    tracing::error!(transfer = %lease.transfer, %error, "download broken off");
+                }
+                other => tracing::info!(transfer = %lease.transfer, reason = %other, "download cut"),
+            }
+            // The connection lets go of what it holds; what it wrote before counts.
+            drop(sender);
+            let _ = tokio::time::timeout(CUT_PATIENCE, released(&progress)).await;
+        }
+        let written = progress.written.load(Ordering::Acquire);
+        lease.settle(stream, written).await;
+    }
+}
+
+async fn send(
+    mut source: Source,
+    first: Vec<Chunk>,
+    sender: &mpsc::Sender<Chunk>,
+    progress: &Progress,
+    length: u64,
+) -> Result<(), Stopped> {
+    let mut chunks = first;
+    while !chunks.is_empty() {
+        for chunk in chunks {
+            sender.send(chunk).await.map_err(|_| Stopped::Left)?;
+        }
+        chunks = source.next().await?;
+    }
+    released(progress).await;
+    if progress.written.load(Ordering::Acquire) == length { Ok(()) } else { Err(Stopped::Left) }
+}
+
+/// Waits until nobody holds a chunk.
+async fn released(progress: &Progress) {
+    while progress.released.load(Ordering::Acquire) < progress.made.load(Ordering::Acquire) {
+        progress.moved.notified().await;
+    }
+}
+
+async fn renew(lease: &Lease, stream: StreamRef, progress: &Progress) -> Stopped {
+    let mut answered = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let written = progress.written.load(Ordering::Acquire);
+        match tokio::time::timeout(RENEW_EVERY, lease.renew(stream, written)).await {
+            Ok(Ok(true)) => answered = tokio::time::Instant::now(),
+            Ok(Ok(false) | Err(StoreError::NotFound)) => return Stopped::Ended,
+            Ok(Err(_)) | Err(_) if answered.elapsed() >= RENEW_PATIENCE => return Stopped::NoAnswer,
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// Reads, verifies and cuts to the range, a few segments at a time.
+struct Source {
+    service: Arc<Service>,
+    main: MainKey,
+    pieces: std::vec::IntoIter<Piece>,
+    now: Option<Reading>,
+    progress: Arc<Progress>,
+}
+
+struct Reading {
+    reader: Box<dyn BlobReader>,
+    opener: Opener,
+    piece: Piece,
+    segment: u32,
+}
+
+impl Source {
+    fn new(service: Arc<Service>, main: MainKey, pieces: Vec<Piece>, progress: Arc<Progress>) -> Self {
+        Self { service, main, pieces: pieces.into_iter(), now: None, progress }
+    }
+
+    /// The next verified chunks; none at the end. A segment that does not authenticate ends it with an error.
+    async fn next(&mut self) -> Result<Vec<Chunk>, ServiceError> {
+        loop {
+            let mut reading = match self.now.take() {
+                Some(reading) => reading,
+                None => match self.pieces.next() {
+                    Some(piece) => self.begin(piece).await?,
+                    None => return Ok(Vec::new()),
+                },
+            };
+            let chunks = self.read(&mut reading).await?;
+            if reading.piece.cover.ciphertext.start < reading.piece.cover.ciphertext.end {
+                self.now = Some(reading);
+            }
+            if !chunks.is_empty() {
+                return Ok(chunks);
+            }
+        }
+    }
+
+    async fn begin(&self, piece: Piece) -> Result<Reading, ServiceError> {
+        let Range { start, end } = piece.cover.ciphertext.clone();
+        let reader = self.service.blobs.read(&piece.key, piece.base + start..piece.base + end).await?;
+        let opener = Opener::new(&self.main, &piece.run, &piece.header, piece.layout);
+        Ok(Reading { reader, opener, segment: piece.cover.first_segment, piece })
+    }
+
+    async fn read(&self, reading: &mut Reading) -> Result<Vec<Chunk>, ServiceError> {
+        let damaged = || ServiceError::Internal("the stored file is damaged".to_owned());
+        let left = reading.piece.cover.ciphertext.end - reading.piece.cover.ciphertext.start;
+        let mut lengths = Vec::with_capacity(READ_AHEAD);
+        let mut wanted = 0;
+        for index in (reading.segment..).take(READ_AHEAD) {
+            if wanted as u64 == left {
+                break;
+            }
+            let range = reading.piece.layout.segment(index).ok_or_else(damaged)?;
+            let length = usize::try_from(range.end - range.start).map_err(|_| damaged())?;
+            wanted += length;
+            lengths.push(length);
+        }
+        let buffer = self.progress.buffer(wanted, left);
+        let (mut buffer, read) = reading.reader.read(buffer).await?;
+        if read != wanted {
+            return Err(damaged());
+        }
+        let mut ranges = Vec::with_capacity(lengths.len());
+        let mut at = 0;
+        for length in lengths {
+            let segment = buffer.get_mut(at..at + length).ok_or_else(damaged)?;
+            let plaintext = reading.opener.open(reading.segment, segment).map_err(|_| damaged())?;
+            let skip = std::mem::take(&mut reading.piece.cover.skip).min(plaintext);
+            let take = usize::try_from(reading.piece.take).unwrap_or(usize::MAX).min(plaintext - skip);
+            reading.piece.take -= take as u64;
+            if take > 0 {
+                ranges.push(at + skip..at + skip + take);
+            }
+            at += length;
+            reading.segment += 1;
+        }
+        reading.piece.cover.ciphertext.start += wanted as u64;
+        let buffer = Arc::new(Buffer { bytes: buffer, progress: Arc::clone(&self.progress) });
+        let chunk = |range: Range<usize>| {
+            self.progress.made.fetch_add(range.len() as u64, Ordering::AcqRel);
+            Chunk { buffer: Arc::clone(&buffer), range, progress: Arc::clone(&self.progress) }
+        };
+        Ok(ranges.into_iter().map(chunk).collect())
+    }
+}
+
+impl OpenTransfer {
+    /// The holder of a lease that is told apart by link, address and user agent (DESIGN §10 "Leases").
+    #[must_use]
+    pub fn holder_of(link: LinkId, address: &str, user_agent: &str) -> Holder {
+        let mut digest = crate::crypto::ContentDigest::default();
+        for part in [link.as_bytes().as_slice(), address.as_bytes(), user_agent.as_bytes()] {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest.finish()[..16]);
+        Holder(HolderId::from_bytes(id))
+    }
+}

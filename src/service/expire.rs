@@ -1,0 +1,87 @@
+//! Ending what is due: the index is the truth, and one bad item never stops a batch (DESIGN §8).
+
+use std::time::Duration;
+
+use super::{Service, ServiceError};
+use crate::storage::StoreError;
+use crate::transfer::lease::{LeaseOp, LeaseRequest};
+use crate::transfer::{Change, Due, TeamId, Transfer, TransferId, falls_due};
+
+/// The most transfers that are claimed at once.
+pub const BATCH: usize = 500;
+/// A claim that its claimer does not work off comes back after this.
+const CLAIM: Duration = Duration::from_secs(30);
+
+/// One pass over what is due.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// How many were claimed; [`BATCH`]: there may be more.
+    pub claimed: usize,
+    /// How many were ended, forgotten or moved on.
+    pub changed: usize,
+    /// Those whose objects must go now.
+    pub purge: Vec<Transfer>,
+}
+
+impl Service {
+    /// Claims a batch of what is due, ends it in one go, and says whose objects must go.
+    ///
+    /// # Errors
+    /// The record store's; single items that fail are logged, and come back when their claim runs out.
+    pub async fn expire_due(&self) -> Result<Pass, ServiceError> {
+        let claimed = self.records.claim(BATCH, CLAIM).await?;
+        let mut pass = Pass { claimed: claimed.transfers.len(), ..Pass::default() };
+        let reads = claimed.transfers.iter().map(|&(team, id)| self.decide(team, id, claimed.now));
+        let mut changes = Vec::new();
+        for decided in futures_util::future::join_all(reads).await {
+            match decided {
+                Ok(Due::Change(change)) => changes.push(*change),
+                Ok(Due::Purge(transfer) | Due::SecondLook(transfer)) => pass.purge.push(*transfer),
+                Ok(Due::EndLeases | Due::Nothing) => {}
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a due transfer was not decided"
+                    );
+                }
+            }
+        }
+        pass.changed = self.commit_due(changes).await;
+        Ok(pass)
+    }
+
+    /// Decides by the store's clock. Leases are ended here, each in a step of its own.
+    async fn decide(
+        &self,
+        team: TeamId,
+        id: TransferId,
+        now: crate::clock::Timestamp,
+    ) -> Result<Due, ServiceError> {
+        let Some(record) = self.records.transfer(team, id).await? else { return Ok(Due::Nothing) };
+        let context = self.system().again(now);
+        let due = falls_due(record.transfer, &record.journal, &record.leases, &context)?;
+        if matches!(due, Due::EndLeases) {
+            let times = self.rules.leases;
+            let op = LeaseOp::EndDue;
+            self.records.lease(LeaseRequest { team, transfer: id, op, context, times }).await?;
+            self.outbox.notify_one();
+            self.due.notify_one();
+        }
+        Ok(due)
+    }
+
+    pub(super) async fn commit_due(&self, changes: Vec<Change>) -> usize {
+        if changes.is_empty() {
+            return 0;
+        }
+        let done = self.records.commit_all(changes).await;
+        self.outbox.notify_one();
+        for error in done.iter().filter_map(|done| done.as_ref().err()) {
+            // A conflict: another end came first, and there is nothing left to do.
+            if !matches!(error, StoreError::Conflict) {
+                tracing::error!(error = error as &dyn std::error::Error, "a due change was not committed");
+            }
+        }
+        done.iter().filter(|done| done.is_ok()).count()
+    }
+}

@@ -1,0 +1,65 @@
+//! A token proves an account (DESIGN §11): one read a request, so that a revocation holds at once.
+
+use std::time::Duration;
+
+use super::{Asker, Service, ServiceError};
+use crate::crypto::{AccountKey, Token, open_account_key};
+use crate::transfer::access::{Account, Team};
+use crate::transfer::{Actor, TokenId};
+
+/// The last use of a token is kept to the minute.
+const USE_KEPT_TO: Duration = Duration::from_mins(1);
+
+/// A proved account, for the length of one request.
+pub struct Caller {
+    /// The account.
+    pub account: Account,
+    /// Its team.
+    pub team: Team,
+    /// The token that proved it.
+    pub token: TokenId,
+    /// The account key.
+    pub(super) key: AccountKey,
+    /// Where it asks from.
+    pub asker: Asker,
+}
+
+impl Caller {
+    pub(super) const fn actor(&self) -> Actor {
+        Actor::Account(self.account.id)
+    }
+}
+
+/// Whether a text has a token's form and checksum. Whose it is, is for [`Service::login`] to see.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    Token::looks_like(text)
+}
+
+impl Service {
+    /// Lets the holder of a token in.
+    ///
+    /// # Errors
+    /// [`ServiceError::TokenInvalid`] for a text that is no token, an unknown token, one revoked or past its end.
+    pub async fn login(&self, token: &str, asker: Asker) -> Result<Caller, ServiceError> {
+        let token = Token::parse(token).ok_or(ServiceError::TokenInvalid)?;
+        let login = self.records.login(token.hash()).await?.ok_or(ServiceError::TokenInvalid)?;
+        let now = self.clock.now().max(login.now);
+        if !login.token.stands(now) {
+            return Err(ServiceError::TokenInvalid);
+        }
+        let (account, id) = (login.account.id, login.token.id);
+        let key =
+            open_account_key(&self.keks, &token, account.as_bytes(), id.as_bytes(), &login.token.wrapped.0)?;
+        if login.token.last_used.is_none_or(|last| now.since(last) >= USE_KEPT_TO) {
+            // Only a note: the request does not wait for it and does not fail with it.
+            let records = std::sync::Arc::clone(&self.records);
+            tokio::spawn(async move {
+                if let Err(error) = records.used(id, now).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "last use of a token not noted");
+                }
+            });
+        }
+        Ok(Caller { account: login.account, team: login.team, token: id, key, asker })
+    }
+}

@@ -1,0 +1,140 @@
+//! The use cases, one a file: each reads as its steps, in order. No wire types, no keys spelled out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::audit::AuditGate;
+use crate::clock::Clock;
+use crate::crypto::KekRing;
+use crate::storage::{BlobStore, RecordStore};
+use crate::transfer::lease::LeaseTimes;
+use crate::transfer::policy::Policy;
+use crate::transfer::{Actor, Context, InstanceId, OperationId};
+
+mod accounts;
+mod append;
+mod buffers;
+mod complete;
+mod create;
+mod delete;
+mod download;
+mod error;
+mod expire;
+mod health;
+mod login;
+mod open;
+mod plan;
+mod purge;
+mod refusals;
+mod sending;
+mod sweep;
+mod ticket;
+mod upload;
+mod view;
+
+pub use accounts::{KeySource, NewToken, TokenKind};
+pub use buffers::Buffers;
+pub use complete::Sent;
+pub use download::{Chunk, Download, Holder};
+pub use error::ServiceError;
+pub use expire::{BATCH, Pass};
+pub use health::Health;
+pub use login::{Caller, is_token};
+pub use open::{OpenFile, OpenTransfer, Proof};
+pub use refusals::{Refusal, Refusals};
+pub use sending::Sending;
+pub use sweep::SweepReport;
+pub use ticket::TicketHolder;
+pub use upload::NewUpload;
+pub use view::{FileView, LinkView, TransferView, encode_path};
+
+/// What the operator decided.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What senders may ask for.
+    pub policy: Policy,
+    /// How long leases live.
+    pub leases: LeaseTimes,
+    /// An upload without progress ends after this.
+    pub upload_idle: Duration,
+    /// How long a tombstone is kept.
+    pub tombstones: Duration,
+    /// The sweep leaves younger objects alone.
+    pub sweep_min_age: Duration,
+    /// Less free room than this, and uploads are refused.
+    pub min_free_bytes: u64,
+    /// Where links point, without a slash at the end.
+    pub public_url: String,
+}
+
+/// The use cases over one pair of stores.
+pub struct Service {
+    /// Where records live.
+    pub records: Arc<dyn RecordStore>,
+    /// Where bytes live.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The server's keys.
+    pub keks: KekRing,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether what happens can be recorded.
+    pub gate: AuditGate,
+    /// What the operator decided.
+    pub rules: Rules,
+    /// The memory for uploads.
+    pub buffers: Buffers,
+    /// This process.
+    pub instance: InstanceId,
+    /// Rung when something may have become due.
+    pub due: Arc<Notify>,
+    /// Rung when there is something to relay.
+    pub outbox: Arc<Notify>,
+    /// Refusals that are not yet on record.
+    pub refusals: Refusals,
+    /// What goes on when its request is gone: uploads that are being ended, downloads that are being settled.
+    pub tasks: tokio_util::task::TaskTracker,
+}
+
+/// Who asks, before anything is proved.
+#[derive(Clone, Debug, Default)]
+pub struct Asker {
+    /// The address, as it goes on record.
+    pub client: Option<String>,
+    /// The request id.
+    pub trace: Option<String>,
+}
+
+impl Service {
+    fn context(&self, actor: Actor, asker: &Asker) -> Context {
+        let now = self.clock.now();
+        Context {
+            operation: OperationId::generate(now),
+            now,
+            actor,
+            instance: self.instance,
+            client: asker.client.clone(),
+            trace: asker.trace.clone(),
+        }
+    }
+
+    fn system(&self) -> Context {
+        self.context(Actor::System, &Asker::default())
+    }
+
+    /// Commits, rings the workers, and sends again what was not answered, under the same operation.
+    async fn commit(&self, change: crate::transfer::Change) -> Result<(), crate::storage::StoreError> {
+        // A new deadline is further off than the reaper's next look; only an end has work for it now.
+        let ends = change.record().state() == crate::transfer::State::Ended;
+        let mut done = self.records.commit(change.clone()).await;
+        if matches!(done, Err(crate::storage::StoreError::Unavailable(_))) {
+            done = self.records.commit(change).await;
+        }
+        self.outbox.notify_one();
+        if ends {
+            self.due.notify_one();
+        }
+        done
+    }
+}

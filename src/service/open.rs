@@ -1,0 +1,123 @@
+//! Opening a link (DESIGN §6): the secret proves itself before any record is read, and the clock is asked before any key.
+
+use super::{Service, ServiceError};
+use crate::crypto::{FileMeta, LinkSecret, PasswordBlock, PasswordKey, Slot, TransferKey, open_slot};
+use crate::storage::records::{Opening, Record};
+use crate::transfer::{FileId, LinkId, State, TransferId};
+
+/// What somebody says to prove a link: its secret. Whether it is the link's is for [`Service::open`] to see.
+pub struct Proof(pub(super) LinkSecret);
+
+impl Proof {
+    /// From the 43 characters after the `#` of a link; none for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        LinkSecret::parse(text).map(Self)
+    }
+}
+
+/// A transfer that a proved link opens, for the length of one request.
+pub struct OpenTransfer {
+    /// The link.
+    pub link: LinkId,
+    /// Its files, in the order in which they were sent.
+    pub files: Vec<OpenFile>,
+    pub(super) record: Record,
+    pub(super) key: TransferKey,
+}
+
+/// A file whose sealed part was opened.
+#[derive(Clone, Debug)]
+pub struct OpenFile {
+    /// Its id.
+    pub id: FileId,
+    /// Its name.
+    pub name: String,
+    /// Its media type, as the sender said.
+    pub media_type: Option<String>,
+    /// Plaintext bytes.
+    pub size: u64,
+    /// SHA-256 of the plaintext.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl OpenTransfer {
+    /// The transfer.
+    #[must_use]
+    pub const fn id(&self) -> TransferId {
+        self.record.transfer.id()
+    }
+
+    /// The instant after which no byte is served.
+    #[must_use]
+    pub fn deadline(&self) -> crate::clock::Timestamp {
+        let own = self.record.transfer.link(self.link).and_then(|link| link.deadline);
+        own.map_or(self.record.transfer.deadline(), |own| own.min(self.record.transfer.deadline()))
+    }
+
+    /// The file of this name.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<&OpenFile> {
+        self.files.iter().find(|file| file.name == name)
+    }
+}
+
+impl Service {
+    /// Opens a link by its secret.
+    ///
+    /// # Errors
+    /// [`ServiceError::LinkNotFound`], the same for every reason; nothing is looked up for a secret that is not the link's.
+    pub async fn open(&self, link: LinkId, proof: &Proof) -> Result<OpenTransfer, ServiceError> {
+        let secret = &proof.0;
+        if !secret.proves(link.as_bytes()) {
+            return Err(ServiceError::LinkNotFound);
+        }
+        let opening = self.records.opening(link).await?.ok_or(ServiceError::LinkNotFound)?;
+        let Opening { record, slot, now } = opening;
+        let now = now.max(self.clock.now());
+        let transfer = &record.transfer;
+        let stands = transfer.link(link).is_some_and(|link| link.stands(now));
+        if transfer.state() != State::Available || now >= transfer.deadline() || !stands {
+            return Err(ServiceError::LinkNotFound);
+        }
+        let slot = Slot::from_bytes(&slot.ok_or(ServiceError::LinkNotFound)?)?;
+        let id = *transfer.id().as_bytes();
+        let (password, block) = (PasswordKey::none(), PasswordBlock::none());
+        let deadline = transfer.deadline().as_millis();
+        let key =
+            open_slot(&self.keks, &slot, secret, &password, &block, &id, link.as_bytes(), deadline)
+                .map_err(|error| {
+                    tracing::error!(transfer = %transfer.id(), error = &error as &dyn std::error::Error, "slot does not open");
+                    ServiceError::LinkNotFound
+                })?;
+        if !key.committed(&id, transfer.commitment()) {
+            return Err(ServiceError::Internal("the key of a transfer is not the one recorded".to_owned()));
+        }
+        let files = open_files(&record, &key)?;
+        Ok(OpenTransfer { link, files, record, key })
+    }
+}
+
+/// Opens what is sealed of the whole files.
+pub(super) fn open_files(record: &Record, key: &TransferKey) -> Result<Vec<OpenFile>, ServiceError> {
+    let transfer = &record.transfer;
+    let meta_key = key.meta_key(transfer.id().as_bytes());
+    transfer
+        .whole_files()
+        .map(|file| {
+            let id = transfer.id();
+            let meta = FileMeta::open(&meta_key, id.as_bytes(), file.id.as_bytes(), &file.sealed.0)?;
+            let digest = meta.sha256.as_deref().and_then(|text| {
+                let mut digest = [0; 32];
+                hex::decode_to_slice(text, &mut digest).ok().map(|()| digest)
+            });
+            Ok(OpenFile {
+                id: file.id,
+                name: meta.name,
+                media_type: meta.r#type,
+                size: file.size.unwrap_or_default(),
+                sha256: digest,
+            })
+        })
+        .collect()
+}

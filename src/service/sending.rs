@@ -1,0 +1,226 @@
+//! Sending: a task that owns one transfer while it is uploaded, so that a sender who leaves cannot leave half of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::append::{Appending, begin_file};
+use super::buffers::Reserved;
+use super::complete::Sent;
+use super::create::Draft;
+use super::upload::{NewUpload, Order};
+use super::{Caller, Service, ServiceError};
+use crate::transfer::policy::{Expires, Settled};
+use crate::transfer::{FileId, FileName, MAX_FILES, Transfer, WholeFile};
+
+/// A transfer being sent. Dropped before [`Sending::complete`], it is ended and its bytes are deleted.
+pub struct Sending {
+    orders: mpsc::Sender<Order>,
+    outcome: oneshot::Receiver<Result<Sent, ServiceError>>,
+    names: Vec<FileName>,
+}
+
+impl Service {
+    /// Admits an upload and begins its transfer, with its first file. When it returns, the body may be asked for.
+    ///
+    /// # Errors
+    /// What the head of the request decides: too large, no room, no memory, no log.
+    pub async fn send(
+        self: &Arc<Self>,
+        caller: Arc<Caller>,
+        expires: Expires,
+        first: NewUpload,
+    ) -> Result<Sending, ServiceError> {
+        self.admit_upload(first.length).await?;
+        let reserved = self.reserve(&caller, first.length).await?;
+        let draft = self.create(&caller, expires, &first).await?;
+        // Two waiting chunks: the socket is read while a part is sealed.
+        let (orders, taken) = mpsc::channel(2);
+        let (tell, outcome) = oneshot::channel();
+        let names = vec![first.name.clone()];
+        let task = Task { service: Arc::clone(self), caller, draft, orders: taken };
+        self.tasks.spawn(async move {
+            let _ = tell.send(task.run(first, reserved).await);
+        });
+        Ok(Sending { orders, outcome, names })
+    }
+
+    async fn reserve(&self, caller: &Caller, length: Option<u64>) -> Result<Reserved, ServiceError> {
+        let bytes = Appending::buffer_size(self.blobs.part_size(), length);
+        self.buffers.reserve(caller.account.id, bytes).await
+    }
+}
+
+impl Sending {
+    /// Begins a further file.
+    ///
+    /// # Errors
+    /// A name that is taken, too many files, or what ended the upload.
+    pub async fn file(&mut self, upload: NewUpload) -> Result<(), ServiceError> {
+        if self.names.contains(&upload.name) {
+            return Err(ServiceError::NameTaken);
+        }
+        if self.names.len() >= MAX_FILES {
+            return Err(ServiceError::TooManyFiles);
+        }
+        self.names.push(upload.name.clone());
+        self.order(Order::File(upload)).await
+    }
+
+    /// Hands over bytes of the present file; waits while the store is slower than the sender.
+    ///
+    /// # Errors
+    /// What ended the upload.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
+        self.order(Order::Data(bytes)).await
+    }
+
+    /// The present file is whole.
+    ///
+    /// # Errors
+    /// What ended the upload.
+    pub async fn end_file(&mut self) -> Result<(), ServiceError> {
+        self.order(Order::EndFile).await
+    }
+
+    /// Makes the transfer available and mints its link. When it returns, every byte is durable.
+    ///
+    /// # Errors
+    /// What ended the upload; then nothing can be fetched.
+    pub async fn complete(mut self, terms: Settled) -> Result<Sent, ServiceError> {
+        self.order(Order::Complete(terms)).await?;
+        self.outcome.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    async fn order(&mut self, order: Order) -> Result<(), ServiceError> {
+        if self.orders.send(order).await.is_ok() {
+            return Ok(());
+        }
+        match (&mut self.outcome).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Err(stopped()),
+        }
+    }
+}
+
+fn stopped() -> ServiceError {
+    ServiceError::Internal("the upload's task stopped".to_owned())
+}
+
+struct Task {
+    service: Arc<Service>,
+    caller: Arc<Caller>,
+    draft: Draft,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl Task {
+    async fn run(mut self, first: NewUpload, reserved: Reserved) -> Result<Sent, ServiceError> {
+        let sent = self.files(first, reserved).await;
+        if let Err(error) = &sent {
+            self.abandon(error).await;
+        }
+        sent
+    }
+
+    async fn files(&mut self, first: NewUpload, reserved: Reserved) -> Result<Sent, ServiceError> {
+        let mut whole = self.append(self.draft.first, first, reserved).await?;
+        loop {
+            match self.orders.recv().await {
+                Some(Order::File(upload)) => {
+                    self.service.admit_upload(upload.length).await?;
+                    let reserved = self.service.reserve(&self.caller, upload.length).await?;
+                    let file = self.next_file(whole, &upload).await?;
+                    whole = self.append(file, upload, reserved).await?;
+                }
+                Some(Order::Complete(terms)) => {
+                    let transfer = self.draft.transfer.clone();
+                    let draft = (transfer, &self.draft.key);
+                    return self.service.complete(&self.caller, draft, Some(whole), terms).await;
+                }
+                Some(Order::Data(_) | Order::EndFile) | None => return Err(ServiceError::Ended),
+            }
+        }
+    }
+
+    async fn append(
+        &mut self,
+        file: FileId,
+        upload: NewUpload,
+        reserved: Reserved,
+    ) -> Result<WholeFile, ServiceError> {
+        let Draft { transfer, key, .. } = &self.draft;
+        Appending::start(&self.service, &self.caller, (transfer, key), file, &upload, reserved)?
+            .run(&mut self.orders)
+            .await
+    }
+
+    /// Commits the file that is whole and begins the next, in one step.
+    async fn next_file(&mut self, whole: WholeFile, upload: &NewUpload) -> Result<FileId, ServiceError> {
+        let context = self.service.context(self.caller.actor(), &self.caller.asker);
+        let transfer = self.draft.transfer.clone();
+        let new = begin_file(&self.draft.key, self.caller.team.shard, transfer.id(), upload, context.now);
+        let id = new.id;
+        let change = transfer
+            .finish_file(whole, &context)?
+            .and_then(|transfer, context| transfer.start_file(new, context))?;
+        let record = change.record().clone();
+        self.service.commit(change).await?;
+        self.draft.transfer = record;
+        Ok(id)
+    }
+
+    /// An upload that breaks is ended at once by its instance (DESIGN §4).
+    async fn abandon(&mut self, error: &ServiceError) {
+        let reason = match error {
+            ServiceError::Ended => "sender_left",
+            ServiceError::FileTooLarge { .. } => "file_too_large",
+            ServiceError::LengthMismatch { .. } => "length_mismatch",
+            ServiceError::Full(_) => "storage_full",
+            ServiceError::BuffersBusy => "buffers_busy",
+            _ => "failed",
+        };
+        let transfer: Transfer = self.draft.transfer.clone();
+        let (team, id) = (transfer.team(), transfer.id());
+        let context = self.service.context(self.caller.actor(), &self.caller.asker);
+        let ended = match transfer.abandon(reason, &context) {
+            Ok(change) => self.service.commit(change).await,
+            Err(_) => return,
+        };
+        match ended {
+            // Somebody else ended it first, or the commit that seemed to fail was applied.
+            Ok(()) => {}
+            Err(crate::storage::StoreError::Conflict) => {
+                if let Err(error) = self.service.withdraw(team, id, reason, &context).await {
+                    tracing::warn!(transfer = %id, error = &error as &dyn std::error::Error, "upload not ended; the reaper will");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(transfer = %id, error = &error as &dyn std::error::Error, "upload not ended; the reaper will");
+            }
+        }
+    }
+}
+
+impl Service {
+    /// The sender was told that the upload failed, so it must not be there: ends it in whatever state it is.
+    async fn withdraw(
+        &self,
+        team: crate::transfer::TeamId,
+        id: crate::transfer::TransferId,
+        reason: &str,
+        context: &crate::transfer::Context,
+    ) -> Result<(), ServiceError> {
+        let Some(record) = self.records.transfer(team, id).await? else { return Ok(()) };
+        if !record.transfer.state().is_live() {
+            return Ok(());
+        }
+        let again = context.again(self.clock.now());
+        let change = match record.transfer.state() {
+            crate::transfer::State::Uploading => record.transfer.abandon(reason, &again)?,
+            _ => record.transfer.delete(&again)?,
+        };
+        Ok(self.commit(change).await?)
+    }
+}

@@ -1,0 +1,138 @@
+//! Sweeping: objects that no record knows are found and deleted; too many of them, and nothing is touched (DESIGN §8).
+
+use super::{Service, ServiceError};
+use crate::storage::Listed;
+use crate::transfer::{BlobKey, EventType, State, TransferId};
+
+/// Objects that are looked at in one step.
+const PAGE: usize = 1000;
+/// So many orphans are always believed.
+const BELIEVED: usize = 100;
+
+/// What one pass over the blob store found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SweepReport {
+    /// Objects looked at.
+    pub objects: usize,
+    /// Objects that no record knows, old enough.
+    pub orphans: usize,
+    /// Objects deleted.
+    pub deleted: usize,
+    /// The orphans were too many to be true: nothing was deleted.
+    pub stopped: bool,
+}
+
+impl Service {
+    /// Compares the blob store with the records once.
+    ///
+    /// # Errors
+    /// The stores': then nothing is deleted, since an error is not absence. [`ServiceError::Conflict`] if the blob store
+    /// belongs to other records.
+    pub async fn sweep(&self) -> Result<SweepReport, ServiceError> {
+        self.check_store_ids().await?;
+        let mut report = SweepReport::default();
+        let mut orphans: Vec<BlobKey> = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.blobs.list(after.as_deref(), PAGE).await?;
+            report.objects += page.len();
+            let found = self.orphans(&page).await?;
+            report.orphans += found.len();
+            // No more are kept than could ever be deleted at the present size of the store.
+            orphans.extend(found);
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
+                _ => break,
+            }
+        }
+        let context = self.system();
+        if orphans.len() > BELIEVED.max(report.objects / 100) {
+            report.stopped = true;
+            let mut event = context.event(0, EventType::SweepStopped);
+            event.outcome = crate::transfer::Outcome::Refused;
+            event.count = Some(report.orphans as u64);
+            self.records.append(vec![event]).await?;
+            self.outbox.notify_one();
+            return Ok(report);
+        }
+        for orphans in orphans.chunks(PAGE) {
+            let context = context.again(self.clock.now());
+            let events = orphans.iter().enumerate().map(|(n, key)| {
+                let mut event = context.event(n, EventType::SweepDeleted);
+                (event.transfer, event.file) = (Some(key.transfer), Some(key.file));
+                event
+            });
+            self.records.append(events.collect()).await?;
+            self.outbox.notify_one();
+            for deleted in self.blobs.delete(orphans).await {
+                match deleted {
+                    Ok(()) => report.deleted += 1,
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "orphan not deleted");
+                    }
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// Those of a page that are ours by their key, old enough, and whose transfer is absent, ended or purged.
+    async fn orphans(&self, page: &[Listed]) -> Result<Vec<BlobKey>, ServiceError> {
+        let now = self.clock.now();
+        let old: Vec<BlobKey> = page
+            .iter()
+            .filter(|object| now.since(object.modified) >= self.rules.sweep_min_age)
+            .filter_map(|object| object.key.parse().ok())
+            .collect();
+        let ids: Vec<TransferId> = old.iter().map(|key| key.transfer).collect();
+        let states = self.records.states(&ids).await?;
+        Ok(old
+            .into_iter()
+            .zip(states)
+            .filter(|(_, state)| matches!(state, None | Some(State::Ended | State::Purged)))
+            .map(|(key, _)| key)
+            .collect())
+    }
+
+    /// Both stores carry one random id; unequal, or missing beside data, they do not belong together (DESIGN §7).
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] with what to do.
+    pub async fn check_store_ids(&self) -> Result<(), ServiceError> {
+        let records = self.records.meta("store-id").await?;
+        let blobs = self.blobs.store_id().await?;
+        if records.is_some() && records == blobs {
+            return Ok(());
+        }
+        let show = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
+        Err(ServiceError::Conflict(format!(
+            "the record store (id {}) and the blob store (id {}) do not belong together: check which database and which \
+             directory or bucket are configured",
+            show(&records),
+            show(&blobs),
+        )))
+    }
+
+    /// Joins two new stores, or checks that two old ones belong together.
+    ///
+    /// # Errors
+    /// As [`Service::check_store_ids`].
+    pub async fn join_stores(&self) -> Result<(), ServiceError> {
+        let records = self.records.meta("store-id").await?;
+        let blobs = self.blobs.store_id().await?;
+        match (records, blobs) {
+            (None, None) if self.blobs.list(None, 1).await?.is_empty() => {
+                let id = self.records.set_meta("store-id", &hex::encode(rand::random::<[u8; 16]>())).await?;
+                self.blobs.set_store_id(&id).await?;
+            }
+            // The first start was cut off between the two.
+            (Some(id), None)
+                if self.blobs.list(None, 1).await?.is_empty() && self.records.next_due().await?.is_none() =>
+            {
+                self.blobs.set_store_id(&id).await?;
+            }
+            _ => {}
+        }
+        self.check_store_ids().await
+    }
+}

@@ -1,0 +1,6 @@
+//! What goes on beside the requests: one loop a file, each with a stop.
+
+pub mod reaper;
+pub mod refusals;
+pub mod relay;
+pub mod sweep;

@@ -1,0 +1,76 @@
+//! The reaper: ends what is due, by a timer on the next deadline and by the index, which is the truth (DESIGN §8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::service::{BATCH, Service};
+use crate::transfer::Transfer;
+
+/// The index is looked at so often at the least, with some jitter, however far the next deadline is.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// Ended transfers that wait for their objects to be deleted; those beyond it come back when their claim runs out.
+const WAITING: usize = 8;
+
+/// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions.
+pub async fn run(service: Arc<Service>, stop: CancellationToken) {
+    let (hand_over, to_purge) = mpsc::channel(WAITING);
+    let purging = tokio::spawn(purge(Arc::clone(&service), to_purge));
+    loop {
+        let more = match service.expire_due().await {
+            Ok(pass) => {
+                if pass.claimed > 0 {
+                    tracing::debug!(
+                        claimed = pass.claimed,
+                        changed = pass.changed,
+                        purge = pass.purge.len(),
+                        "expiry pass"
+                    );
+                }
+                if !pass.purge.is_empty() && hand_over.try_send(pass.purge).is_err() {
+                    tracing::debug!("deletions are behind; the claim comes back");
+                }
+                pass.claimed == BATCH || pass.changed > 0
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "expiry pass failed");
+                false
+            }
+        };
+        if stop.is_cancelled() {
+            break;
+        }
+        if !more {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = service.due.notified() => {}
+                () = next(&service) => {}
+            }
+        }
+    }
+    drop(hand_over);
+    let _ = purging.await;
+}
+
+/// Ends at the next deadline, or when it is time to look again.
+async fn next(service: &Service) {
+    let jitter = Duration::from_millis(rand::random_range(0..100));
+    let look = service.clock.now().after(LOOK_EVERY + jitter);
+    let at = match service.records.next_due().await {
+        Ok(Some(due)) => due.min(look),
+        Ok(None) | Err(_) => look,
+    };
+    // A claim of this pass has put itself off; anything else that is due now was there before.
+    let soonest = service.clock.now().after(Duration::from_millis(5));
+    service.clock.sleep_until(at.max(soonest)).await;
+}
+
+async fn purge(service: Arc<Service>, mut waiting: mpsc::Receiver<Vec<Transfer>>) {
+    while let Some(transfers) = waiting.recv().await {
+        let asked = transfers.len();
+        let purged = service.purge(transfers).await;
+        tracing::debug!(asked, purged, "purge pass");
+    }
+}

@@ -1,0 +1,245 @@
+//! The real binary on a random loopback port and in a fresh directory, stopped by its own pid.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything that must happen is waited for.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Polls until `condition` gives something; fails the test after [`SOON`].
+pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {SOON:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A running `burnbag serve`. Dropped, it is killed; its directory goes with it.
+pub struct Server {
+    /// `http://127.0.0.1:<port>`.
+    pub url: String,
+    /// A token of the account `admin`.
+    pub token: String,
+    environment: Vec<(String, String)>,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Server {
+    /// With the defaults, on a fresh directory.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With further settings, such as `("BURNBAG_UPLOAD_IDLE", "5s")`, on a fresh directory.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut environment = vec![
+            ("BURNBAG_DATA_DIR".to_owned(), dir.path().join("data").display().to_string()),
+            ("BURNBAG_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+            // Tests come from one address; what limits it has a test of its own.
+            ("BURNBAG_RATE".to_owned(), "off".to_owned()),
+        ];
+        for (name, value) in settings {
+            environment.retain(|(known, _)| known != name);
+            environment.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        let url = format!("http://127.0.0.1:{port}");
+        let child = spawn(&environment, &dir);
+        let mut server = Self { url, token: String::new(), environment, child, dir };
+        server.ready().await;
+        let made = server.burnbag(&["token", "create"]);
+        assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
+        server.token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        server
+    }
+
+    /// Waits until it answers `/readyz` with 200.
+    pub async fn ready(&mut self) {
+        let url = format!("{}/readyz", self.url);
+        let client = reqwest::Client::new();
+        let end = Instant::now() + SOON;
+        loop {
+            let ready = client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+            if ready {
+                return;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", self.log());
+            assert!(Instant::now() < end, "the server is not ready\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Runs another command of the binary with the same settings.
+    pub fn burnbag(&self, arguments: &[&str]) -> Output {
+        command(&self.environment).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// `BURNBAG_DATA_DIR`.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(log_file(&self.dir)).unwrap()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for its end; the exit code must be 0.
+    pub async fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let end = Instant::now() + Duration::from_secs(45);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "{status}\n{}", self.log());
+                return;
+            }
+            assert!(Instant::now() < end, "it does not stop\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Starts it again on the same directory and port, after [`Server::kill`] or [`Server::stop`].
+    pub async fn start_again(&mut self) {
+        self.child = spawn(&self.environment, &self.dir);
+        self.ready().await;
+    }
+
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The output of `curl -sS` with these arguments.
+    pub fn curl(&self, arguments: &[&str]) -> Output {
+        Command::new("curl").arg("-sS").args(arguments).output().expect("curl is not installed")
+    }
+
+    /// Sends bytes under a name with options as query, and returns the link.
+    pub async fn send(&self, name: &str, bytes: impl Into<reqwest::Body>, query: &str) -> Link {
+        let answer = reqwest::Client::new()
+            .put(format!("{}/{name}?{query}", self.url))
+            .basic_auth("", Some(&self.token))
+            .body(bytes)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        let transfer = answer
+            .headers()
+            .get("burnbag-transfer")
+            .map(|id| id.to_str().unwrap().to_owned())
+            .unwrap_or_default();
+        let text = answer.text().await.unwrap();
+        assert_eq!(status, 201, "{text}");
+        Link::parse(text.trim_end(), &transfer)
+    }
+
+    /// The transfer as the API shows it.
+    pub async fn transfer(&self, id: &str) -> serde_json::Value {
+        let url = format!("{}/api/v1/transfers/{id}", self.url);
+        let answer = reqwest::Client::new().get(url).bearer_auth(&self.token).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    }
+
+    /// Every object file under the data directory.
+    pub fn objects(&self) -> Vec<PathBuf> {
+        files_below(&self.data().join("objects/o"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A link as a receiver has it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The whole, with its secret.
+    pub whole: String,
+    /// Without the fragment.
+    pub url: String,
+    /// The part after the `#`.
+    pub secret: String,
+    /// The transfer that it opens.
+    pub transfer: String,
+}
+
+impl Link {
+    pub fn parse(whole: &str, transfer: &str) -> Self {
+        let (url, secret) = whole.split_once('#').expect("a link has a fragment");
+        Self {
+            whole: whole.to_owned(),
+            url: url.to_owned(),
+            secret: secret.to_owned(),
+            transfer: transfer.to_owned(),
+        }
+    }
+
+    /// A GET with the secret as a tool sends it.
+    pub fn get(&self, client: &reqwest::Client) -> reqwest::RequestBuilder {
+        client.get(&self.url).basic_auth("x", Some(&self.secret))
+    }
+}
+
+/// Regular files below a directory.
+pub fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut files = Vec::new();
+    for entry in entries.flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(files_below(&entry.path())),
+            Ok(_) => files.push(entry.path()),
+            Err(_) => {}
+        }
+    }
+    files
+}
+
+fn log_file(dir: &TempDir) -> PathBuf {
+    dir.path().join("log")
+}
+
+fn command(environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_burnbag"));
+    command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn spawn(environment: &[(String, String)], dir: &TempDir) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(dir)).unwrap();
+    command(environment).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
