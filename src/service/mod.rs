@@ -31,6 +31,7 @@ mod refusals;
 mod sending;
 mod sweep;
 mod ticket;
+mod upload;
 mod view;
 
 pub use accounts::{KeySource, NewToken, TokenKind};
@@ -43,9 +44,10 @@ pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
 pub use refusals::{Refusal, Refusals};
-pub use sending::{NewUpload, Sending};
+pub use sending::Sending;
 pub use sweep::SweepReport;
 pub use ticket::TicketHolder;
+pub use upload::NewUpload;
 pub use view::{FileView, LinkView, TransferView, encode_path};
 
 /// What the operator decided.

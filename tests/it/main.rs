@@ -7,12 +7,15 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod audit_log;
 mod audit_relay;
 mod audit_support;
 mod audit_verify;
 mod blob_contract;
 mod blob_local;
+mod browser;
+mod browser_support;
 mod client_address;
 mod crash;
 mod crypto_derivations;
@@ -35,6 +38,7 @@ mod sample;
 mod sqlite_store;
 mod start_up;
 mod support;
+mod transfer_leases;
 mod trail;
 mod transfer_model;
 mod transfer_states;
