@@ -116,7 +116,7 @@ async fn delete(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothing_else() {
     let seed = rand::random::<u64>();
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = Server::with(&[
         ("BURNBAG_UPLOAD_IDLE", "5s"),
@@ -147,7 +147,7 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
     let (operations, broken) =
         (known.operations.load(Ordering::Relaxed), known.broken.load(Ordering::Relaxed));
     let deleted = files.iter().filter(|file| file.deleted).count();
-    println!(
+    eprintln!(
         "{kills} kills, {operations} operations, {broken} cut, {} acknowledged, {deleted} deleted",
         files.len()
     );
@@ -192,7 +192,7 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
         }
         assert!(Instant::now() < give_up, "orphans are left: {:?}\n{}", server.objects(), server.log());
     };
-    println!("clean {:?} after the last start", last_kill.elapsed());
+    eprintln!("clean {:?} after the last start", last_kill.elapsed());
 
     // What is left is whole: each object has the size that its file needs.
     for object in server.objects() {
@@ -209,7 +209,7 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
     server.stop().await;
     let verified = server.burnbag(&["audit", "verify", audit.to_str().unwrap()]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
-    println!("{}", String::from_utf8_lossy(&verified.stdout).trim_end());
+    eprintln!("{}", String::from_utf8_lossy(&verified.stdout).trim_end());
 }
 
 fn transfer_of(object: &std::path::Path) -> String {

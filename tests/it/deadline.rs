@@ -137,7 +137,7 @@ async fn a_download_in_flight_is_cut_at_the_deadline() {
     .await
     .unwrap();
     let rest = reader.taken - by_then;
-    println!("taken by the deadline: {by_then}, out of buffers after it: {rest}, of {LENGTH}");
+    eprintln!("taken by the deadline: {by_then}, out of buffers after it: {rest}, of {LENGTH}");
     assert!(rest <= 4 << 20, "{rest} bytes came after the deadline");
     assert!(reader.taken < LENGTH / 2);
     assert!(now().since(deadline) < Duration::from_secs(2));
@@ -258,7 +258,7 @@ async fn ten_thousand_transfers_due_at_once_are_ended_within_a_second() {
     let mut late: Vec<Duration> = expired.map(|line| instant(&line["time"]).since(deadline)).collect();
     late.sort();
     let (p50, p99, last) = (late[MANY / 2], late[MANY * 99 / 100], late[MANY - 1]);
-    println!("10,000 due at once: p50 {p50:?}, p99 {p99:?}, last {last:?}");
+    eprintln!("10,000 due at once: p50 {p50:?}, p99 {p99:?}, last {last:?}");
     assert_eq!(late.len(), MANY, "an event is there twice");
     // The promise is one second for a release build on a machine that does nothing else; a debug build on a busy one
     // is held to what shows that the work is not done one by one.
@@ -286,7 +286,7 @@ async fn a_clock_turned_back_brings_nothing_back() {
     let get = || async { link.get(&client).send().await.unwrap().status() };
     clock.set(start.after(Duration::from_millis(3_599_999)));
     assert_eq!(get().await, 200);
-    clock.set(start.after(Duration::from_millis(3_600_000)));
+    clock.set(start.after(Duration::from_hours(1)));
     assert_eq!(get().await, 404, "at the very instant of the deadline");
     let state = || async {
         let url = format!("{}/api/v1/transfers/{id}", running.url);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use burnbag::clock::{ManualClock, Timestamp};
 use burnbag::storage::RecordStore;
-use burnbag::storage::records::{Claim, LeaseAnswer};
 use burnbag::storage::records::sqlite::SqliteRecords;
+use burnbag::storage::records::{Claim, LeaseAnswer};
 use burnbag::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, StreamRef};
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{
