@@ -1,6 +1,6 @@
 //! What is read out of a request before a use case is called: who asks, and what proves them.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{COOKIE, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
@@ -13,6 +13,19 @@ use super::error::{Challenge, Problem};
 use super::state::AppState;
 use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, is_token};
 use crate::transfer::LinkId;
+
+/// The one parameter of a route, decoded. One that is not UTF-8 names nothing.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) =
+            Path::from_request_parts(parts, state).await.map_err(|_| Problem::new("not_found"))?;
+        Ok(Self(text))
+    }
+}
 
 /// The request's id and its asker, laid into every request by the outermost layer.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -20,7 +21,8 @@ use crate::transfer::{EventType, OperationId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Gives the request its id and finds out who asks. What a client says of its own id is not believed.
+/// Gives the request its id and finds out who asks. What a client says of its own id is not believed. An answer that
+/// says nothing of caches is kept by none: links are in some.
 pub(super) async fn origin(
     State(state): State<AppState>,
     Extension(connection): Extension<Connection>,
@@ -33,6 +35,9 @@ pub(super) async fn origin(
     let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    for (name, value) in [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

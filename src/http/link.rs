@@ -1,6 +1,6 @@
 //! Below `/d/`: the page of a link, its ticket, its index and its files (DESIGN §10 "The link", "For tools").
 
-use axum::extract::{Form, FromRequest as _, Path, Request, State};
+use axum::extract::{Form, FromRequest as _, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::edge::Connection;
 use super::error::Problem;
-use super::extract::{LinkProof, Offered, Origin, TICKET, link_proof, offered};
+use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, link_proof, offered};
 use super::negotiate::{Wants, decode, is_navigation, is_tool, wants};
 use super::pages::{self, Index, IndexFile, IndexTransfer};
 use super::state::AppState;
@@ -32,7 +32,7 @@ fn see_other(to: &str) -> Result<Response, Problem> {
 /// `GET /d/{link}`: with Basic the file, or the index of several; else the page, or how a tool gets the file.
 pub(super) async fn link(
     State(state): State<AppState>,
-    Path(text): Path<String>,
+    Segment(text): Segment,
     Extension(connection): Extension<Connection>,
     origin: Origin,
     (method, headers): (Method, HeaderMap),
@@ -58,7 +58,7 @@ pub(super) async fn link(
 /// `DELETE /d/{link}`: ends the transfer, by a token.
 pub(super) async fn delete(
     State(state): State<AppState>,
-    Path(link): Path<String>,
+    Segment(link): Segment,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     let link = link.parse().map_err(|_| Problem::new("not_found"))?;
@@ -81,7 +81,7 @@ const LONGEST_ASK: usize = 16 * 1024;
 /// `POST /d/{link}/ticket`, and `POST /d/{link}` from the page's own form: the secret for a ticket in a cookie.
 pub(super) async fn ticket(
     State(state): State<AppState>,
-    Path(text): Path<String>,
+    Segment(text): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let link = parse(&text)?;
@@ -143,7 +143,7 @@ fn json_index(index: &Index) -> Response {
 /// `GET /d/{link}/`: the index.
 pub(super) async fn index(
     State(state): State<AppState>,
-    Path(text): Path<String>,
+    Segment(text): Segment,
     origin: Origin,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

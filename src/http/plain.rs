@@ -1,11 +1,12 @@
 //! What needs no proof: the front page, assets, problem pages, health.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
+use super::extract::Segment;
 use super::negotiate::{Wants, wants};
 use super::pages;
 use super::state::AppState;
@@ -27,12 +28,12 @@ pub(super) async fn home(State(state): State<AppState>, headers: HeaderMap) -> R
 }
 
 /// `GET /assets/{file}`.
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn asset(Segment(name): Segment, headers: HeaderMap) -> Result<Response, Problem> {
     pages::asset(&name, &headers).ok_or(Problem::new("not_found"))
 }
 
 /// `GET /problems/{code}`.
-pub(super) async fn problem(Path(code): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn problem(Segment(code): Segment) -> Result<Response, Problem> {
     pages::problem_doc(&code).ok_or(Problem::new("not_found"))
 }
 

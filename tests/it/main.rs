@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod audit_log;
 mod audit_relay;
 mod audit_support;
@@ -15,16 +16,21 @@ mod bad_input;
 mod blob_contract;
 mod blob_local;
 mod canary;
+mod browser;
+mod browser_support;
 mod client_address;
+mod crash;
 mod crypto_derivations;
 mod crypto_layout;
 mod crypto_parsers;
 mod crypto_stream;
 mod crypto_tink;
 mod crypto_wycheproof;
+mod deadline;
 mod edge;
 mod edge_clients;
 mod edge_support;
+mod leases;
 mod names;
 mod options;
 mod pages;
@@ -33,6 +39,9 @@ mod record_contract;
 mod round_trip;
 mod sample;
 mod sqlite_store;
+mod start_up;
 mod support;
+mod transfer_leases;
+mod trail;
 mod transfer_model;
 mod transfer_states;
