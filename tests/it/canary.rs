@@ -90,6 +90,32 @@ async fn sent(answer: reqwest::Response) -> Link {
     Link::parse(answer.text().await.unwrap().trim_end(), "")
 }
 
+/// Sends what is refused, and what ends half-way.
+async fn refused(server: &Server, client: &reqwest::Client, long: &str) {
+    let url = format!("{}/", server.url);
+    for path in [
+        format!("{CANARY}?expire={CANARY}"),
+        format!("{CANARY}?password={CANARY}"),
+        format!("{CANARY}/{CANARY}"),
+        format!("{CANARY}%2F"),
+    ] {
+        let put = client.put(format!("{url}{path}")).basic_auth("", Some(&server.token)).body(CANARY);
+        assert!(put.send().await.unwrap().status().is_client_error(), "{path}");
+    }
+    let put =
+        client.put(&url).basic_auth("", Some(&server.token)).header("burnbag-password", CANARY).body(CANARY);
+    assert_eq!(put.send().await.unwrap().status(), 422);
+    assert_eq!(
+        client.put(&url).basic_auth("x", Some(CANARY)).body(CANARY).send().await.unwrap().status(),
+        401
+    );
+    let half = format!(
+        "PUT /{CANARY} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 9999999\r\n\r\n{long}",
+        server.basic()
+    );
+    server.raw(half.as_bytes(), false).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_what_was_sent_nor_a_secret_is_on_disk_or_in_the_log() {
     let mut server = Server::with(&[("BURNBAG_LOG", "trace")]).await;
@@ -121,27 +147,7 @@ async fn neither_what_was_sent_nor_a_secret_is_on_disk_or_in_the_log() {
         sent(client.post(&url).basic_auth("", Some(&server.token)).multipart(form).send().await.unwrap())
             .await,
     );
-    for path in [
-        format!("{CANARY}?expire={CANARY}"),
-        format!("{CANARY}?password={CANARY}"),
-        format!("{CANARY}/{CANARY}"),
-        format!("{CANARY}%2F"),
-    ] {
-        let put = client.put(format!("{url}{path}")).basic_auth("", Some(&server.token)).body(CANARY);
-        assert!(put.send().await.unwrap().status().is_client_error(), "{path}");
-    }
-    let put =
-        client.put(&url).basic_auth("", Some(&server.token)).header("burnbag-password", CANARY).body(CANARY);
-    assert_eq!(put.send().await.unwrap().status(), 422);
-    assert_eq!(
-        client.put(&url).basic_auth("x", Some(CANARY)).body(CANARY).send().await.unwrap().status(),
-        401
-    );
-    let half = format!(
-        "PUT /{CANARY} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 9999999\r\n\r\n{long}",
-        server.basic()
-    );
-    server.raw(half.as_bytes(), false).await;
+    refused(&server, &client, &long).await;
 
     // By every way out.
     let mut tickets = Vec::new();

@@ -354,6 +354,7 @@ async fn an_object_that_was_cut_extended_or_swapped_is_refused() {
 }
 
 /// RFC 9110 §14.1.2, read plainly: `None` for no range, `Some(None)` for one outside.
+#[expect(clippy::option_option, reason = "the form of what it is held against")]
 fn reference(first: Option<u128>, last: Option<u128>, size: u64) -> Option<Option<Range<u64>>> {
     let inside = |at: &u128| match (first, last) {
         (Some(first), Some(last)) => (first..=last).contains(at),
@@ -368,7 +369,7 @@ fn reference(first: Option<u128>, last: Option<u128>, size: u64) -> Option<Optio
     }
     let mut all = (0..u128::from(size)).filter(inside);
     let start = all.next();
-    let end = all.last().or(start);
+    let end = all.next_back().or(start);
     let whole = |at: u128| u64::try_from(at).unwrap();
     Some(start.zip(end).map(|(start, end)| whole(start)..whole(end) + 1))
 }

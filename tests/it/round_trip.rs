@@ -1,5 +1,7 @@
 //! What is sent comes back as it was, by every way in and with every client.
 
+use std::fmt::Write as _;
+
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::multipart::{Form, Part};
 use sha2::{Digest as _, Sha256};
@@ -283,7 +285,7 @@ async fn a_name_that_cannot_be_kept_is_refused() {
 async fn form(server: &Server, query: &str, parts: &[(&str, &str)]) -> (u16, String) {
     let mut body = String::new();
     for (parameters, content) in parts {
-        body += &format!("--B\r\nContent-Disposition: form-data; {parameters}\r\n\r\n{content}\r\n");
+        write!(body, "--B\r\nContent-Disposition: form-data; {parameters}\r\n\r\n{content}\r\n").unwrap();
     }
     body += "--B--\r\n";
     let answer = reqwest::Client::new()

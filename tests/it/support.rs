@@ -68,7 +68,7 @@ impl Server {
         server.ready().await;
         let made = server.burnbag(&["token", "create"]);
         assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
-        server.token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut server.token);
         server
     }
 
@@ -140,11 +140,6 @@ impl Server {
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
-    }
-
-    /// The output of `curl -sS` with these arguments.
-    pub fn curl(&self, arguments: &[&str]) -> Output {
-        Command::new("curl").arg("-sS").args(arguments).output().expect("curl is not installed")
     }
 
     /// `127.0.0.1:<port>`.
