@@ -69,7 +69,8 @@ pub(super) async fn post(
         let name = match (part.file_name(), field.as_str()) {
             // A form sends an input without a file as an empty name.
             (Some(""), _) => continue,
-            (Some(name), _) => FileName::parse(name).map_err(ServiceError::from)?,
+            // curl and browsers write a quote so (HTML, "multipart form data"); other characters stay as they are.
+            (Some(name), _) => FileName::parse(&name.replace("%22", "\"")).map_err(ServiceError::from)?,
             (None, "text") => FileName::parse("text.txt").map_err(ServiceError::from)?,
             (None, _) => {
                 let value = short_field(&mut part, &field).await?;

@@ -387,7 +387,18 @@ impl Source {
 
     async fn begin(&self, piece: Piece) -> Result<Reading, ServiceError> {
         let Range { start, end } = piece.cover.ciphertext.clone();
-        let reader = self.service.blobs.read(&piece.key, piece.base + start..piece.base + end).await?;
+        let header = piece.header.to_bytes();
+        // The header is pinned by the sealed runs, so the one in the object is not needed. It is read with the first
+        // segment all the same: an object of which any byte was changed is not served.
+        let head = if piece.cover.first_segment == 0 { header.len() } else { 0 };
+        let from = start.saturating_sub(head as u64);
+        let mut reader = self.service.blobs.read(&piece.key, piece.base + from..piece.base + end).await?;
+        if head > 0 {
+            let (found, read) = reader.read(Zeroizing::new(vec![0; head])).await?;
+            if read != head || found[..] != header[..] {
+                return Err(ServiceError::Internal("the stored file is damaged".to_owned()));
+            }
+        }
         let opener = Opener::new(&self.main, &piece.run, &piece.header, piece.layout);
         Ok(Reading { reader, opener, segment: piece.cover.first_segment, piece })
     }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// How long anything that must happen is waited for.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -65,7 +68,7 @@ impl Server {
         server.ready().await;
         let made = server.burnbag(&["token", "create"]);
         assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
-        server.token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut server.token);
         server
     }
 
@@ -139,9 +142,42 @@ impl Server {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// The output of `curl -sS` with these arguments.
-    pub fn curl(&self, arguments: &[&str]) -> Output {
-        Command::new("curl").arg("-sS").args(arguments).output().expect("curl is not installed")
+    /// `127.0.0.1:<port>`.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// What it says to bytes that no client library would send, read to the end of the connection.
+    ///
+    /// A client that leaves half-way is `stay: false`: it shuts its side after the bytes.
+    pub async fn raw(&self, request: &[u8], stay: bool) -> String {
+        let talk = async {
+            let mut stream = tokio::net::TcpStream::connect(self.address()).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            if !stay {
+                stream.shutdown().await.unwrap();
+            }
+            let mut answer = Vec::new();
+            // A reset after the answer is no matter: what came before it counts.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        tokio::time::timeout(SOON, talk).await.expect("no end of the answer")
+    }
+
+    /// `Authorization` of the account, as curl sends it.
+    pub fn basic(&self) -> String {
+        basic("", &self.token)
+    }
+
+    /// The audit lines that are written so far.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let mut files = files_below(&self.data().join("audit"));
+        files.retain(|file| file.extension().is_some_and(|end| end == "jsonl"));
+        files.sort();
+        let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        // The last line may be on its way.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Sends bytes under a name with options as query, and returns the link.
@@ -213,6 +249,37 @@ impl Link {
     pub fn get(&self, client: &reqwest::Client) -> reqwest::RequestBuilder {
         client.get(&self.url).basic_auth("x", Some(&self.secret))
     }
+}
+
+/// `Basic …` of a user and a password.
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// Runs a client to its end, at most a minute; `timeout` ends one that hangs.
+pub async fn run(program: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["60", program]).args(arguments).stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+}
+
+/// As text, whatever it is.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes that look random and are the same for the same seed.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 /// Regular files below a directory.
