@@ -191,9 +191,10 @@ pub(super) fn is_cross_site(method: &Method, headers: &HeaderMap, public_url: &s
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
-    let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else { return false };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let Ok(origin) = origin.to_str() else { return true };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     // A page that was reached by another name of this host is ours if it is the host that was asked.
-    let asked = origin.split_once("://").is_some_and(|(_, named)| named == host);
+    let asked = origin.split_once("://").is_some_and(|(_, named)| Some(named) == host);
     origin != public_url && !asked
 }
