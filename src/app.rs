@@ -1,7 +1,7 @@
 //! The composition root: the only place that knows which backend runs. Start, serve, drain.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Worker};
 use crate::crypto::{KekRing, Token};
 use crate::http::edge::{self, EdgeLimits};
-use crate::http::router::{AppState, RateLimit, router};
+use crate::http::limit::RateLimit;
+use crate::http::router::router;
+use crate::http::state::AppState;
 use crate::service::{Buffers, KeySource, Refusals, Rules, Service, ServiceError, TokenKind};
 use crate::storage::blob::local::LocalBlobs;
 use crate::storage::records::sqlite::SqliteRecords;
@@ -144,6 +146,12 @@ impl App {
             tasks: TaskTracker::new(),
         };
         Ok(Self { service: Arc::new(service), config, lock: None })
+    }
+
+    /// The data directory in force, as an absolute path where the system gives one.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.config.data_dir.canonicalize().unwrap_or_else(|_| self.config.data_dir.clone())
     }
 
     /// The only account, if it has no token yet.

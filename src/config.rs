@@ -1,10 +1,8 @@
 //! Configuration: the only reader of environment and files (DESIGN §12). Later wins: defaults, file, environment, flags.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -12,7 +10,11 @@ use zeroize::Zeroizing;
 use crate::http::client::TrustedProxies;
 use crate::transfer::policy::{parse_duration, words};
 
+mod kek;
+mod source;
 mod values;
+
+use source::Source;
 pub use values::{LogFormat, Rate, Size, Worker, Workers};
 
 /// The name of a setting, what it is for, and its default as text.
@@ -63,7 +65,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The KEKs.
     pub kek_file: PathBuf,
-    /// The operator named the KEK file, so it is not made for them elsewhere than in the data directory.
+    /// The audit log.
     pub audit_dir: PathBuf,
     /// What senders get and may ask for.
     pub expires_default: Duration,
@@ -214,7 +216,7 @@ impl Config {
         &self,
         make: impl FnOnce() -> Option<Zeroizing<String>>,
     ) -> Result<Zeroizing<String>, ConfigErrors> {
-        read_keks(&self.kek_file, make).map_err(|error| ConfigErrors(vec![error]))
+        kek::read(&self.kek_file, make).map_err(|error| ConfigErrors(vec![error]))
     }
 
     /// A token from `BURNBAG_TOKEN` or the file that `BURNBAG_TOKEN_FILE` names.
@@ -294,156 +296,4 @@ fn public_url(source: &mut Source, listen: SocketAddr) -> String {
         ));
     }
     format!("http://{listen}")
-}
-
-/// The settings by name, with where each stands.
-struct Source {
-    values: BTreeMap<String, (String, String)>,
-    errors: Vec<String>,
-}
-
-impl Source {
-    fn read(flags: &Flags) -> Self {
-        let mut source = Self { values: BTreeMap::new(), errors: Vec::new() };
-        let environment = Self::environment_only();
-        let file = flags.file.clone().map(|file| (file, "--config"));
-        if let Some((file, named)) = file {
-            source.read_file(&file, named);
-        }
-        source.values.extend(environment.values);
-        source.errors.extend(environment.errors);
-        for (name, value) in &flags.settings {
-            let flag = format!("--{}", name.to_ascii_lowercase().replace('_', "-"));
-            source.values.insert((*name).to_owned(), (value.clone(), flag));
-        }
-        source
-    }
-
-    /// `BURNBAG_X`, or the content of the file that `BURNBAG_X_FILE` names.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-    fn environment_only() -> Self {
-        let mut source = Self { values: BTreeMap::new(), errors: Vec::new() };
-        for (name, value) in std::env::vars() {
-            let Some(setting) = name.strip_prefix("BURNBAG_") else { continue };
-            let is_setting = |setting: &str| KNOWN.iter().any(|known| known.name == setting);
-            match setting
-                .strip_suffix("_FILE")
-                .filter(|plain| !is_setting(setting) && (is_setting(plain) || *plain == "TOKEN"))
-            {
-                Some(plain) => match std::fs::read_to_string(&value) {
-                    Ok(text) => {
-                        let text = text.trim_end_matches(['\r', '\n']).to_owned();
-                        source.values.entry(plain.to_owned()).or_insert((text, name.clone()));
-                    }
-                    Err(error) => source.errors.push(format!("{name}: cannot read {value}: {error}")),
-                },
-                None => {
-                    source.values.insert(setting.to_owned(), (value, name.clone()));
-                }
-            }
-        }
-        source
-    }
-
-    fn read_file(&mut self, file: &Path, named: &str) {
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                self.errors.push(format!("{named} {}: {error}", file.display()));
-                return;
-            }
-        };
-        let table: toml::Table = match text.parse() {
-            Ok(table) => table,
-            Err(error) => {
-                self.errors.push(format!("{}: {error}", file.display()));
-                return;
-            }
-        };
-        for (name, value) in table {
-            let value = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                other => {
-                    let kind = other.type_str();
-                    self.errors.push(format!("{}: {name} is a {kind}: write it as text", file.display()));
-                    continue;
-                }
-            };
-            let place = format!("{name} in {}", file.display());
-            self.values.insert(name.to_ascii_uppercase(), (value, place));
-        }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.values.contains_key(name)
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.values.get(name).map(|(value, _)| value.trim().to_owned())
-    }
-
-    fn path(&self, name: &str) -> Option<PathBuf> {
-        self.text(name).filter(|path| !path.is_empty()).map(PathBuf::from)
-    }
-
-    fn parsed<T>(&mut self, name: &str, form: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let (value, place) = self.values.get(name)?;
-        let parsed = parse(value.trim());
-        if parsed.is_none() {
-            self.errors.push(format!("{place} is {value:?}: it takes {form}"));
-        }
-        parsed
-    }
-
-    fn value<T: FromStr<Err: Display>>(&mut self, name: &str, default: T) -> T {
-        let Some((value, place)) = self.values.get(name) else { return default };
-        value.trim().parse().unwrap_or_else(|error| {
-            self.errors.push(format!("{place} is {value:?}: {error}"));
-            default
-        })
-    }
-
-    /// A typo must not leave a setting at its default.
-    fn refuse_unknown(&mut self) {
-        for (name, (_, place)) in &self.values {
-            if name != "TOKEN" && !KNOWN.iter().any(|known| known.name == name) {
-                self.errors.push(format!("{place}: there is no such setting; see `burnbag serve --help`"));
-            }
-        }
-    }
-}
-
-fn read_keks(
-    file: &Path,
-    make: impl FnOnce() -> Option<Zeroizing<String>>,
-) -> Result<Zeroizing<String>, String> {
-    use std::io::{ErrorKind, Write as _};
-    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-    let shown = file.display();
-    match std::fs::read_to_string(file) {
-        Ok(text) => {
-            let text = Zeroizing::new(text);
-            let mode = std::fs::metadata(file).map_err(|error| format!("{shown}: {error}"))?.mode();
-            if mode & 0o077 != 0 && !file.starts_with("/run/secrets") {
-                return Err(format!("the KEK file {shown} can be read by others: chmod 600 {shown}"));
-            }
-            Ok(text)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let text = make().ok_or_else(|| {
-                format!("there is no KEK file {shown}, and the records were made with one: put it back from where you keep it")
-            })?;
-            let write = || {
-                let mut to =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-                to.write_all(text.as_bytes())?;
-                to.sync_all()?;
-                std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
-            };
-            write().map_err(|error| format!("cannot make the KEK file {shown}: {error}"))?;
-            Ok(text)
-        }
-        Err(error) => Err(format!("cannot read the KEK file {shown}: {error}")),
-    }
 }

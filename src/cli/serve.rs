@@ -120,16 +120,19 @@ async fn greet(app: &App, public_url: &str) -> anyhow::Result<()> {
     let Some(account) = app.unkeyed_account().await? else { return Ok(()) };
     let name = account.name.clone();
     if !std::io::stderr().is_terminal() {
-        tracing::info!(
-            command = format!("burnbag token create --account {name}"),
-            "no account has a token yet: type this, with the same data directory"
-        );
+        let binary =
+            std::env::current_exe().map_or_else(|_| "burnbag".to_owned(), |exe| exe.display().to_string());
+        let data_dir = app.data_dir();
+        let data_dir = data_dir.display();
+        let command = format!("{binary} token create --account {name} --data-dir {data_dir}");
+        tracing::info!(command, "no account has a token yet: this command prints one");
         return Ok(());
     }
     let token = app.first_token(account).await?;
     eprintln!(
-        "\nThis is the token of the account {name}. It is shown once and kept nowhere:\n\n    TOKEN={}\n\n\
-         Send a file:\n\n    curl --fail-with-body -u \":$TOKEN\" -T README.md {public_url}/\n",
+        "\nburnbag serves at {public_url}\n\n\
+         This line sends a file as the account {name} and prints its link. The token in it is shown once and kept nowhere:\n\n  \
+         TOKEN={}; curl --fail-with-body -u \":$TOKEN\" -T README.md {public_url}/\n",
         token.text()
     );
     Ok(())

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::extract::{Wants, wants};
+use super::negotiate::{Wants, wants};
 use super::{pages, problems};
 use crate::service::ServiceError;
 use crate::transfer::LinkId;
@@ -163,9 +163,9 @@ impl Form {
             wants => wants,
         };
         Self {
-            asks_basic: super::extract::is_tool(headers),
+            asks_basic: super::negotiate::is_tool(headers),
             wants,
-            link: super::extract::link_of(request.uri().path()),
+            link: super::negotiate::link_of(request.uri().path()),
         }
     }
 

@@ -1,69 +1,18 @@
-//! What is read out of a request before a use case is called: who asks, what proves them, what form they want.
+//! What is read out of a request before a use case is called: who asks, and what proves them.
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN, USER_AGENT};
+use axum::http::header::{COOKIE, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use headers::authorization::{Basic, Bearer};
 use headers::{Authorization, HeaderMapExt as _};
-use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 use super::client::ClientAddress;
 use super::error::{Challenge, Problem};
-use super::router::AppState;
+use super::state::AppState;
 use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, is_token};
 use crate::transfer::LinkId;
-
-/// The form of answer that a request asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wants {
-    Json,
-    Html,
-    /// `*/*`, as tools send it.
-    Any,
-}
-
-/// By the `Accept` header: HTML before JSON, since only a browser names it.
-pub(super) fn wants(headers: &HeaderMap) -> Wants {
-    let names = |word: &str| {
-        headers
-            .get_all(ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.contains(word))
-    };
-    if names("text/html") {
-        Wants::Html
-    } else if names("json") {
-        Wants::Json
-    } else {
-        Wants::Any
-    }
-}
-
-/// No browser, and no script that wants JSON: curl, wget and their like.
-pub(super) fn is_tool(headers: &HeaderMap) -> bool {
-    !headers.contains_key("sec-fetch-mode") && wants(headers) == Wants::Any
-}
-
-/// A person's browser that goes to an address.
-pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
-        Some(mode) => mode == "navigate",
-        None => wants(headers) == Wants::Html,
-    }
-}
-
-/// The link in a path below `/d/`.
-pub(super) fn link_of(path: &str) -> Option<LinkId> {
-    path.strip_prefix("/d/")?.split('/').next()?.parse().ok()
-}
-
-/// Percent-decoded UTF-8, or none.
-pub(super) fn decode(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
-}
 
 /// The one parameter of a route, decoded. One that is not UTF-8 names nothing.
 pub(super) struct Segment(pub(super) String);
@@ -191,10 +140,5 @@ pub(super) fn is_cross_site(method: &Method, headers: &HeaderMap, public_url: &s
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let Ok(origin) = origin.to_str() else { return true };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    // A page that was reached by another name of this host is ours if it is the host that was asked.
-    let asked = origin.split_once("://").is_some_and(|(_, named)| Some(named) == host);
-    origin != public_url && !asked
+    headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() != public_url.as_bytes())
 }

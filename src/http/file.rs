@@ -21,7 +21,7 @@ use super::edge::Connection;
 use super::error::Problem;
 use super::extract::Origin;
 use super::range::{Asked, asked};
-use super::router::AppState;
+use super::state::AppState;
 use crate::service::{Chunk, Download, Holder, OpenFile, OpenTransfer};
 
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");

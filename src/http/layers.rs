@@ -12,9 +12,10 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::edge::Connection;
 use super::error::{Form, Problem};
-use super::extract::{Origin, is_cross_site, link_of};
+use super::extract::{Origin, is_cross_site};
+use super::negotiate::link_of;
 use super::options;
-use super::router::AppState;
+use super::state::AppState;
 use crate::service::Refusal;
 use crate::transfer::{EventType, OperationId};
 

@@ -13,7 +13,15 @@ use tower_governor::{GovernorError, GovernorLayer};
 
 use super::error::Problem;
 use super::extract::Origin;
-use super::router::RateLimit;
+
+/// Requests an address may make: so many a second over time, and so many at once.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimit {
+    /// In a second, over time; at least 1.
+    pub per_second: u32,
+    /// At once; at least 1.
+    pub burst: u32,
+}
 
 /// Addresses that were quiet are forgotten so often.
 const FORGET_EVERY: Duration = Duration::from_mins(1);

@@ -10,12 +10,10 @@ use zeroize::Zeroizing;
 
 use super::edge::Connection;
 use super::error::Problem;
-use super::extract::{
-    LinkProof, Offered, Origin, Segment, TICKET, Wants, decode, is_navigation, is_tool, link_proof, offered,
-    wants,
-};
+use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, link_proof, offered};
+use super::negotiate::{Wants, decode, is_navigation, is_tool, wants};
 use super::pages::{self, Index, IndexFile, IndexTransfer};
-use super::router::AppState;
+use super::state::AppState;
 use super::{file, options};
 use crate::service::{Caller, OpenTransfer, Proof, ServiceError};
 use crate::transfer::LinkId;

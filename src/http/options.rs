@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, Uri};
 
 use super::error::Problem;
-use super::extract::decode;
+use super::negotiate::decode;
 use crate::service::ServiceError;
 use crate::transfer::policy::Options;
 

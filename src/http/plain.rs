@@ -6,9 +6,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
-use super::extract::{Segment, Wants, wants};
+use super::extract::Segment;
+use super::negotiate::{Wants, wants};
 use super::pages;
-use super::router::AppState;
+use super::state::AppState;
 
 fn text(status: StatusCode, body: String) -> Response {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");

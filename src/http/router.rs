@@ -1,35 +1,14 @@
 //! Every route and every layer, in order.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::client::TrustedProxies;
-use super::{layers, limit, link, plain, send, transfers};
-use crate::service::Service;
-
-/// What handlers share.
-#[derive(Clone)]
-pub struct AppState {
-    /// The use cases.
-    pub service: Arc<Service>,
-    /// Whose `X-Forwarded-For` is believed.
-    pub proxies: Arc<TrustedProxies>,
-}
-
-/// Requests an address may make: so many a second over time, and so many at once.
-#[derive(Clone, Copy, Debug)]
-pub struct RateLimit {
-    /// In a second, over time; at least 1.
-    pub per_second: u32,
-    /// At once; at least 1.
-    pub burst: u32,
-}
-
+use super::limit::{self, RateLimit};
+use super::state::AppState;
+use super::{layers, link, plain, send, transfers};
 /// The whole of burnbag's HTTP.
 pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 
 use super::error::Problem;
-use super::extract::{Wants, decode, wants};
-use super::router::AppState;
+use super::negotiate::{Wants, decode, wants};
+use super::state::AppState;
 use super::{edge, options, pages};
 use crate::service::{Caller, NewUpload, Sending, Sent, ServiceError};
 use crate::transfer::policy::{Options, Settled};

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use super::error::Problem;
 use super::extract::Segment;
-use super::router::AppState;
+use super::state::AppState;
 use crate::service::{Caller, TransferView};
 
 /// `GET`: the transfer, also when it has ended.

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::buffers::Reserved;
-use super::sending::{NewUpload, Order};
+use super::upload::{NewUpload, Order};
 use super::{Caller, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{

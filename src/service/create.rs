@@ -1,7 +1,7 @@
 //! Creating a transfer: drawn, checked and on record before its first byte is taken.
 
 use super::append::begin_file;
-use super::sending::NewUpload;
+use super::upload::NewUpload;
 use super::{Caller, Service, ServiceError};
 use crate::crypto::{OWNER, PasswordBlock, PasswordKey, TransferKey, seal_slot};
 use crate::transfer::policy::Expires;

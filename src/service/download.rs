@@ -1,8 +1,8 @@
 //! Downloading: a lease first, then verified bytes; the connection breaks where anything is wrong (DESIGN §2, §10).
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -29,16 +29,17 @@ const BUSY_RETRY: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct Holder(pub HolderId);
 
-/// Verified plaintext of at most one segment. Zeroized when the last chunk of its buffer is dropped.
+/// Verified plaintext of at most one segment. Its buffer goes back to the download when the last chunk of it is dropped,
+/// and is zeroized with the download.
 pub struct Chunk {
-    buffer: Arc<Zeroizing<Vec<u8>>>,
+    buffer: Arc<Buffer>,
     range: Range<usize>,
     progress: Arc<Progress>,
 }
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
-        self.buffer.get(self.range.clone()).unwrap_or_default()
+        self.buffer.bytes.get(self.range.clone()).unwrap_or_default()
     }
 }
 
@@ -56,6 +57,18 @@ impl Drop for Chunk {
     }
 }
 
+/// What is read at once. To zeroize it each time would cost as much as to decrypt it: the next segments overwrite it.
+struct Buffer {
+    bytes: Zeroizing<Vec<u8>>,
+    progress: Arc<Progress>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.progress.spare().push(std::mem::take(&mut self.bytes));
+    }
+}
+
 #[derive(Default)]
 struct Progress {
     /// Bytes in chunks that were made.
@@ -65,6 +78,25 @@ struct Progress {
     /// Bytes in chunks that were dropped, written or not.
     released: AtomicU64,
     moved: Notify,
+    /// Buffers that no chunk is in.
+    spare: Mutex<Vec<Zeroizing<Vec<u8>>>>,
+}
+
+impl Progress {
+    fn spare(&self) -> MutexGuard<'_, Vec<Zeroizing<Vec<u8>>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A buffer of `length` bytes, which is at most what is `left`. It never grows, which would leave a copy behind.
+    fn buffer(&self, length: usize, left: u64) -> Zeroizing<Vec<u8>> {
+        let spare = self.spare().pop().filter(|spare| spare.capacity() >= length);
+        let mut buffer = spare.unwrap_or_else(|| {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_AHEAD * SEGMENT);
+            Zeroizing::new(Vec::with_capacity(most.max(length)))
+        });
+        buffer.resize(length, 0);
+        buffer
+    }
 }
 
 /// A download that may begin: its event is on record, its first segment verified.
@@ -336,8 +368,7 @@ impl Source {
             wanted += length;
             lengths.push(length);
         }
-        let mut buffer = Zeroizing::new(Vec::with_capacity(READ_AHEAD * SEGMENT));
-        buffer.resize(wanted, 0);
+        let buffer = self.progress.buffer(wanted, left);
         let (mut buffer, read) = reading.reader.read(buffer).await?;
         if read != wanted {
             return Err(damaged());
@@ -357,7 +388,7 @@ impl Source {
             reading.segment += 1;
         }
         reading.piece.cover.ciphertext.start += wanted as u64;
-        let buffer = Arc::new(buffer);
+        let buffer = Arc::new(Buffer { bytes: buffer, progress: Arc::clone(&self.progress) });
         let chunk = |range: Range<usize>| {
             self.progress.made.fetch_add(range.len() as u64, Ordering::AcqRel);
             Chunk { buffer: Arc::clone(&buffer), range, progress: Arc::clone(&self.progress) }

@@ -31,6 +31,7 @@ mod refusals;
 mod sending;
 mod sweep;
 mod ticket;
+mod upload;
 mod view;
 
 pub use accounts::{KeySource, NewToken, TokenKind};
@@ -43,9 +44,10 @@ pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
 pub use refusals::{Refusal, Refusals};
-pub use sending::{NewUpload, Sending};
+pub use sending::Sending;
 pub use sweep::SweepReport;
 pub use ticket::TicketHolder;
+pub use upload::NewUpload;
 pub use view::{FileView, LinkView, TransferView, encode_path};
 
 /// What the operator decided.
@@ -123,12 +125,16 @@ impl Service {
 
     /// Commits, rings the workers, and sends again what was not answered, under the same operation.
     async fn commit(&self, change: crate::transfer::Change) -> Result<(), crate::storage::StoreError> {
+        // A new deadline is further off than the reaper's next look; only an end has work for it now.
+        let ends = change.record().state() == crate::transfer::State::Ended;
         let mut done = self.records.commit(change.clone()).await;
         if matches!(done, Err(crate::storage::StoreError::Unavailable(_))) {
             done = self.records.commit(change).await;
         }
         self.outbox.notify_one();
-        self.due.notify_one();
+        if ends {
+            self.due.notify_one();
+        }
         done
     }
 }

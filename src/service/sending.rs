@@ -9,32 +9,10 @@ use super::append::{Appending, begin_file};
 use super::buffers::Reserved;
 use super::complete::Sent;
 use super::create::Draft;
+use super::upload::{NewUpload, Order};
 use super::{Caller, Service, ServiceError};
 use crate::transfer::policy::{Expires, Settled};
 use crate::transfer::{FileId, FileName, MAX_FILES, Transfer, WholeFile};
-
-/// What is said of a file before its bytes.
-#[derive(Clone, Debug)]
-pub struct NewUpload {
-    /// Its name.
-    pub name: FileName,
-    /// Its media type, as the sender says.
-    pub media_type: Option<String>,
-    /// Its length in bytes, if the sender says; then exactly so many must come.
-    pub length: Option<u64>,
-}
-
-/// What the task is told, in order.
-pub(super) enum Order {
-    /// The next file.
-    File(NewUpload),
-    /// Its bytes.
-    Data(Bytes),
-    /// It is whole.
-    EndFile,
-    /// All files are whole.
-    Complete(Settled),
-}
 
 /// A transfer being sent. Dropped before [`Sending::complete`], it is ended and its bytes are deleted.
 pub struct Sending {

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod change;
+mod counts;
 mod event;
 mod falls_due;
 mod id;

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod architecture;
 mod audit_log;
 mod audit_relay;
 mod audit_support;
@@ -16,15 +17,18 @@ mod blob_local;
 mod browser;
 mod browser_support;
 mod client_address;
+mod crash;
 mod crypto_derivations;
 mod crypto_layout;
 mod crypto_parsers;
 mod crypto_stream;
 mod crypto_tink;
 mod crypto_wycheproof;
+mod deadline;
 mod edge;
 mod edge_clients;
 mod edge_support;
+mod leases;
 mod names;
 mod options;
 mod pages;
@@ -32,6 +36,9 @@ mod record_contract;
 mod round_trip;
 mod sample;
 mod sqlite_store;
+mod start_up;
 mod support;
+mod transfer_leases;
+mod trail;
 mod transfer_model;
 mod transfer_states;

@@ -29,6 +29,7 @@ pub struct Made {
     pub _keep: Box<dyn std::any::Any + Send>,
 }
 
+#[expect(clippy::unused_async, reason = "a store behind a network is awaited")]
 async fn make_sqlite() -> Made {
     let directory = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(START);

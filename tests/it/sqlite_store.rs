@@ -68,7 +68,7 @@ async fn a_destroyed_slot_leaves_database_and_write_ahead_log() {
 async fn what_a_killed_process_left_in_the_log_goes_without_a_write() {
     let directory = tempfile::tempdir().unwrap();
     let (path, wal) = (directory.path().join("records.db"), directory.path().join("records.db-wal"));
-    let slow = Tuning { checkpoint_every: Duration::from_secs(3600) };
+    let slow = Tuning { checkpoint_every: Duration::from_hours(1) };
     let killed = SqliteRecords::open_with(&path, clock(), slow).unwrap();
     killed.commit(available(team(1), HOUR, &[1], None, &system(START))).await.unwrap();
     assert!(std::fs::metadata(&wal).unwrap().len() > 0);

@@ -13,6 +13,9 @@ use crate::sample::{
 
 type Try = fn(Transfer, &Context) -> Result<Change, InvalidTransition>;
 
+/// Name, transition, where it is allowed, its events, the state after it.
+type Row = (&'static str, Try, &'static [&'static str], Vec<EventType>, State);
+
 const HOUR: Expires = Expires::After(3_600_000);
 
 /// One transfer in each state, and one in Uploading with a running file.
@@ -39,8 +42,7 @@ fn one_in_each_state() -> Vec<(&'static str, Transfer)> {
     ]
 }
 
-/// The transition, the states in which it is allowed, its events, and the state after it.
-fn table() -> Vec<(&'static str, Try, &'static [&'static str], Vec<EventType>, State)> {
+fn table() -> Vec<Row> {
     use EventType as E;
     vec![
         (

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -131,7 +131,7 @@ impl SqliteRecords {
 
     fn open_file(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
         let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        let mode = enter_wal(&db)?;
         if mode != "wal" {
             return Err(StoreError::Unavailable(format!("no write-ahead log here, only {mode:?}")));
         }
@@ -180,6 +180,22 @@ impl SqliteRecords {
     ) -> Result<T, StoreError> {
         let clock = Arc::clone(&self.clock);
         self.writer.run(move |db| work(db, clock.now())).await
+    }
+}
+
+/// The step into the write-ahead log does not wait for a lock by itself, as everything else does.
+fn enter_wal(db: &Connection) -> Result<String, StoreError> {
+    let give_up = Instant::now() + BUSY;
+    loop {
+        match db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && Instant::now() < give_up =>
+            {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            done => return Ok(done?),
+        }
     }
 }
 

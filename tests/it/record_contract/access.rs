@@ -1,6 +1,6 @@
 use burnbag::clock::{Clock as _, ManualClock};
 use burnbag::transfer::access::{AccessChange, Account, Role, TokenRecord};
-use burnbag::transfer::{AccountId, EventType, Sealed, TokenId};
+use burnbag::transfer::{AccountId, EventType as E, Sealed, TokenId};
 
 use super::{Store, all_events, is_conflict};
 use crate::sample::{START, owner, secs, system, team};
@@ -52,8 +52,7 @@ pub async fn a_first_account_and_its_token_let_in(store: Store, clock: ManualClo
     let old = store.login([1; 32]).await.unwrap().unwrap();
     assert_eq!(old.token.revoked, Some(clock.now()), "it is known, and known to be revoked");
     assert!(store.tokens(other).await.unwrap().is_empty());
-    let kinds: Vec<EventType> = all_events(&store, 1).await.iter().map(|event| event.kind).collect();
-    use EventType as E;
+    let kinds: Vec<E> = all_events(&store, 1).await.iter().map(|event| event.kind).collect();
     assert_eq!(
         kinds,
         [

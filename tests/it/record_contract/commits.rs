@@ -2,7 +2,7 @@ use burnbag::clock::{Clock as _, ManualClock};
 use burnbag::storage::StoreError;
 use burnbag::transfer::lease::{LeaseOp, LeaseRequest};
 use burnbag::transfer::policy::Expires;
-use burnbag::transfer::{EventType, SlotOwner, State, Touch, Transfer};
+use burnbag::transfer::{Change, EventType, SlotOwner, State, Touch, Transfer};
 use futures_util::future::join_all;
 
 use super::{Store, all_events, is_conflict};
@@ -92,7 +92,7 @@ pub async fn in_a_batch_each_is_whole_or_nothing(store: Store, clock: ManualCloc
         assert_eq!(is_conflict(answer), n == 300, "answers are in order");
         assert_eq!(answer.is_ok(), n != 300);
     }
-    let ids: Vec<_> = firsts.iter().map(|first| first.id()).collect();
+    let ids: Vec<_> = firsts.iter().map(Change::id).collect();
     assert!(store.states(&ids).await.unwrap().iter().all(|state| *state == Some(State::Ended)));
     let events = all_events(&store, 1).await;
     assert_eq!(events.iter().filter(|event| event.kind == EventType::TransferDeleted).count(), 600);
@@ -141,7 +141,7 @@ pub async fn slots_are_there_until_the_deadline(store: Store, clock: ManualClock
     let change = available(team(1), HOUR, &[1], None, &system(clock.now()));
     let (id, link) = (change.id(), change.record().links()[0].id);
     store.commit(change).await.unwrap();
-    clock.set(START.after(secs(3600) - std::time::Duration::from_millis(1)));
+    clock.set(START.after(std::time::Duration::from_millis(3_599_999)));
     assert_eq!(store.slot(team(1), id, SlotOwner::Owner).await.unwrap(), Some(b"owner slot".to_vec()));
     assert!(store.opening(link).await.unwrap().unwrap().slot.is_some());
     assert!(store.slot(team(1), id, SlotOwner::Link(link)).await.unwrap().is_some());

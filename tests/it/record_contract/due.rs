@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use burnbag::clock::{Clock as _, ManualClock};
 use burnbag::transfer::policy::Expires;
-use burnbag::transfer::{HARD_END, TransferId};
+use burnbag::transfer::{Change, HARD_END, Transfer, TransferId};
 use futures_util::future::join_all;
 
 use super::{CLAIM, Store};
@@ -17,7 +17,7 @@ async fn due_in_turn(store: &Store, clock: &ManualClock, many: u64) -> Vec<Trans
     let changes: Vec<_> = (1..=many)
         .map(|n| available(team(1), Expires::After(n * 1000), &[1], None, &system(clock.now())))
         .collect();
-    let ids = changes.iter().map(|change| change.id()).collect();
+    let ids = changes.iter().map(Change::id).collect();
     for answer in store.commit_all(changes).await {
         answer.unwrap();
     }
@@ -96,7 +96,7 @@ pub async fn each_state_has_its_instant(store: Store, clock: ManualClock) {
     expected.push((START.after(secs(3600)), available.id()));
     let held = uploaded(team(1), hour, &[1], &context()).and_then(|t, c| t.hold("scan", c)).unwrap();
     expected.push((START.after(HARD_END), held.id()));
-    let gone = || uploaded(team(1), hour, &[1], &context()).and_then(|t, c| t.delete(c)).unwrap();
+    let gone = || uploaded(team(1), hour, &[1], &context()).and_then(Transfer::delete).unwrap();
     let ended = gone();
     expected.push((START, ended.id()));
     let purged = gone().and_then(|t, c| t.purge(None, START.after(secs(20)), c)).unwrap();

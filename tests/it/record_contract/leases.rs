@@ -107,7 +107,7 @@ pub async fn an_idle_lease_gives_its_count_back(store: Store, clock: ManualClock
     for round in 1..=4 {
         let stream = opened(&store, &record, holder(round)).await;
         send(&store, &record, settle(stream, 99)).await;
-        clock.advance(TIMES.idle - Duration::from_millis(1));
+        clock.advance(TIMES.idle.saturating_sub(Duration::from_millis(1)));
         assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(0));
         assert_eq!(store.next_due().await.unwrap(), Some(clock.now().after(Duration::from_millis(1))));
         clock.advance(Duration::from_millis(1));

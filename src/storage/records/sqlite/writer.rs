@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -22,18 +23,30 @@ type Reply = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 /// Writes inside the transaction, each in its own savepoint; or is told why there is none.
 type Job = Box<dyn FnOnce(Result<&Connection, Failure>) -> Reply + Send>;
 
-/// The way to the writer thread, which ends when every handle is gone.
-#[derive(Clone)]
-pub(super) struct Writer(SyncSender<Job>);
+/// The way to the writer thread. Dropped, it waits until what was sent is written and the write-ahead log is empty: a
+/// process that ends leaves no destroyed key behind in it.
+pub(super) struct Writer {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
 
 impl Writer {
     pub(super) fn start(db: Connection, checkpoint_every: Duration) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(4 * GROUP);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || run(&db, &waiting, checkpoint_every))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
-        Ok(Self(jobs))
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Runs `work` in the next transaction; all of its writes or none are kept. The answer comes once it is durable.
@@ -54,12 +67,13 @@ impl Writer {
             })
         });
         let stopped = || StoreError::Unavailable("the writer has stopped".to_owned());
-        if let Err(full) = self.0.try_send(job) {
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        if let Err(full) = jobs.try_send(job) {
             let job = match full {
                 std::sync::mpsc::TrySendError::Full(job) => job,
                 std::sync::mpsc::TrySendError::Disconnected(_) => return Err(stopped()),
             };
-            let jobs = self.0.clone();
+            let jobs = jobs.clone();
             tokio::task::spawn_blocking(move || jobs.send(job))
                 .await
                 .map_err(|_| stopped())?

@@ -1,0 +1,43 @@
+//! The KEK file: read, checked, and made where there is none (DESIGN §6).
+
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// The text of the KEK file; `make` gives one where there is no file, or none if there must be one.
+///
+/// # Errors
+/// What to do, as one sentence.
+pub(super) fn read(
+    file: &Path,
+    make: impl FnOnce() -> Option<Zeroizing<String>>,
+) -> Result<Zeroizing<String>, String> {
+    let shown = file.display();
+    match std::fs::read_to_string(file) {
+        Ok(text) => {
+            let text = Zeroizing::new(text);
+            let mode = std::fs::metadata(file).map_err(|error| format!("{shown}: {error}"))?.mode();
+            if mode & 0o077 != 0 && !file.starts_with("/run/secrets") {
+                return Err(format!("the KEK file {shown} can be read by others: chmod 600 {shown}"));
+            }
+            Ok(text)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let text = make().ok_or_else(|| {
+                format!("there is no KEK file {shown}, and the records were made with one: put it back from where you keep it")
+            })?;
+            let write = || {
+                let mut to =
+                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+                to.write_all(text.as_bytes())?;
+                to.sync_all()?;
+                std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+            };
+            write().map_err(|error| format!("cannot make the KEK file {shown}: {error}"))?;
+            Ok(text)
+        }
+        Err(error) => Err(format!("cannot read the KEK file {shown}: {error}")),
+    }
+}

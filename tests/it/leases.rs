@@ -1,0 +1,232 @@
+//! A download is counted once, however often its receiver comes back for it.
+
+use reqwest::StatusCode;
+
+use crate::support::{Link, Server, wait_for};
+use crate::trail::{self, SlowReader, client, count};
+
+async fn status(link: &Link, user_agent: &str) -> StatusCode {
+    let answer = link.get(&client(user_agent)).send().await.unwrap();
+    let status = answer.status();
+    let _ = answer.bytes().await;
+    status
+}
+
+async fn used(server: &Server, link: &Link) -> u64 {
+    server.transfer(&link.transfer).await["links"][0]["used"].as_u64().unwrap()
+}
+
+/// Waits until this many events of a type are there, and looks again for more a moment later.
+async fn events(server: &Server, link: &Link, kind: &str, exactly: usize) {
+    wait_for(kind, || async { (count(server, &link.transfer, kind) >= exactly).then_some(()) }).await;
+    assert_eq!(count(server, &link.transfer, kind), exactly, "{kind}");
+}
+
+/// Runs a client as a receiver does; whether it was content.
+fn run(program: &str, arguments: &[&str]) -> bool {
+    std::process::Command::new(program)
+        .args(arguments)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+#[tokio::test]
+async fn one_download_is_used_by_one_receiver_who_may_retry_for_a_while() {
+    let server = Server::with(&[("BURNBAG_LEASE_RETRY", "3s")]).await;
+    let link = server.send("a.txt", "hello", "downloads=1").await;
+    // None of these takes it.
+    let one = client("one");
+    assert_eq!(one.head(&link.url).basic_auth("x", Some(&link.secret)).send().await.unwrap().status(), 200);
+    assert_eq!(link.get(&one).header("range", "bytes=9-").send().await.unwrap().status(), 416);
+    let page = one.get(&link.url).header("accept", "text/html").send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let index = one.get(format!("{}/", link.url)).basic_auth("x", Some(&link.secret)).send().await.unwrap();
+    assert_eq!(index.status(), 200);
+    let head = one.head(&link.url).basic_auth("x", Some(&link.secret)).send().await.unwrap();
+    let tag = head.headers()["etag"].clone();
+    assert_eq!(link.get(&one).header("if-none-match", tag).send().await.unwrap().status(), 304);
+    assert_eq!(used(&server, &link).await, 0);
+    assert_eq!(count(&server, &link.transfer, "download.started"), 0);
+
+    assert_eq!(link.get(&one).send().await.unwrap().bytes().await.unwrap(), "hello");
+    wait_for("the count", || async { (used(&server, &link).await == 1).then_some(()) }).await;
+    assert_eq!(status(&link, "two").await, 404);
+    assert_eq!(status(&link, "one").await, 200, "a retry soon after");
+    assert_eq!(used(&server, &link).await, 1);
+    let ended = wait_for("the transfer to be exhausted", || async {
+        let transfer = server.transfer(&link.transfer).await;
+        (transfer["state"] != "available").then_some(transfer)
+    })
+    .await;
+    assert_eq!(ended["reason"], "exhausted");
+    assert_eq!(status(&link, "one").await, 404, "a retry too late");
+    wait_for("the object to go", || async { server.objects().is_empty().then_some(()) }).await;
+    events(&server, &link, "transfer.purged", 1).await;
+    events(&server, &link, "transfer.exhausted", 1).await;
+    events(&server, &link, "download.started", 1).await;
+    events(&server, &link, "download.completed", 1).await;
+    events(&server, &link, "download.interrupted", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_twenty_receivers_at_once_exactly_one_gets_the_only_download() {
+    let server = Server::start().await;
+    let content = trail::bytes(3, 1 << 20);
+    let link = server.send("a", content.clone(), "downloads=1").await;
+    let asked: Vec<_> = (0..20)
+        .map(|n| {
+            let link = link.clone();
+            tokio::spawn(async move {
+                let answer = link.get(&client(&format!("receiver {n}"))).send().await.unwrap();
+                (answer.status(), answer.headers().get("retry-after").cloned(), answer.bytes().await.unwrap())
+            })
+        })
+        .collect();
+    let mut got = 0;
+    for asked in asked {
+        let (status, retry, bytes) = asked.await.unwrap();
+        match status.as_u16() {
+            200 => {
+                assert!(bytes == content);
+                got += 1;
+            }
+            503 => assert!(retry.is_some(), "busy without Retry-After"),
+            other => assert_eq!(other, 404),
+        }
+    }
+    assert_eq!(got, 1);
+    events(&server, &link, "download.completed", 1).await;
+    events(&server, &link, "download.started", 1).await;
+    assert_eq!(used(&server, &link).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_download_gives_its_count_back_once_it_is_idle() {
+    let server = Server::with(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
+    let link = server.send("a", trail::bytes(4, 16 << 20), "downloads=1").await;
+    let slow = link.clone();
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut reader = SlowReader::get(&slow, "one");
+        assert!(reader.read(100_000));
+        reader
+    })
+    .await
+    .unwrap();
+    let busy = link.get(&client("two")).header("accept", "application/json").send().await.unwrap();
+    assert_eq!(busy.status(), 503);
+    assert!(busy.headers().contains_key("retry-after"));
+    let problem: serde_json::Value = serde_json::from_slice(&busy.bytes().await.unwrap()).unwrap();
+    assert_eq!(problem["code"], "link_busy");
+    drop(reader);
+    wait_for("the count to come back", || async { (status(&link, "two").await == 200).then_some(()) }).await;
+    events(&server, &link, "download.interrupted", 1).await;
+    events(&server, &link, "download.completed", 1).await;
+    events(&server, &link, "download.started", 2).await;
+    assert_eq!(used(&server, &link).await, 1);
+}
+
+#[tokio::test]
+async fn curl_resumes_a_broken_download_as_one() {
+    let server = Server::start().await;
+    let content = trail::bytes(5, 8 << 20);
+    let link = server.send("a", content.clone(), "downloads=1").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a");
+    let (to, user) = (file.to_str().unwrap(), format!("x:{}", link.secret));
+    let same = ["-sSf", "-u", &user, "-o", to, &link.url];
+    assert!(!run("curl", &[&same[..], &["-m", "1", "--limit-rate", "1M"]].concat()), "it was to break");
+    assert!(file.metadata().unwrap().len() > 0);
+    wait_for("the rest", || async { run("curl", &[&same[..], &["-C", "-"]].concat()).then_some(()) }).await;
+    check(&server, &link, &file, &content).await;
+}
+
+#[tokio::test]
+async fn wget_resumes_a_broken_download_as_one() {
+    let server = Server::start().await;
+    let content = trail::bytes(6, 8 << 20);
+    let link = server.send("a", content.clone(), "downloads=1").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a");
+    let password = format!("--password={}", link.secret);
+    let same = ["-q", "--user=x", &password, "-O", file.to_str().unwrap(), &link.url];
+    assert!(!run("timeout", &[&["1", "wget", "--limit-rate=1m"], &same[..]].concat()), "it was to break");
+    assert!(file.metadata().unwrap().len() > 0);
+    wait_for("the rest", || async { run("wget", &[&["-c"], &same[..]].concat()).then_some(()) }).await;
+    check(&server, &link, &file, &content).await;
+}
+
+async fn check(server: &Server, link: &Link, file: &std::path::Path, content: &[u8]) {
+    assert!(std::fs::read(file).unwrap() == content, "not whole: {}", file.display());
+    events(server, link, "download.completed", 1).await;
+    events(server, link, "download.started", 1).await;
+    assert_eq!(used(server, link).await, 1);
+}
+
+#[tokio::test]
+async fn ranges_by_a_ticket_join_one_lease() {
+    let server = Server::start().await;
+    let content = trail::bytes(6, 100_000);
+    let link = server.send("a", content.clone(), "downloads=1").await;
+    let one = client("browser");
+    let ask = format!("{{\"secret\":\"{}\"}}", link.secret);
+    let asked = one.post(format!("{}/ticket", link.url)).header("content-type", "application/json").body(ask);
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
+    for attribute in [
+        "Secure",
+        "HttpOnly",
+        "SameSite=Strict",
+        &format!("Path=/d/{}", link.url.rsplit('/').next().unwrap()),
+    ] {
+        assert!(cookie.contains(attribute), "{attribute} is missing");
+    }
+    assert!(!cookie.contains(&link.secret), "the secret is in the cookie as it is");
+    assert_eq!(count(&server, &link.transfer, "download.started"), 0);
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let file = format!("{}/a", link.url);
+    for (range, expected) in [("bytes=0-49999", &content[..50_000]), ("bytes=50000-", &content[50_000..])] {
+        // Another name and no secret: the ticket alone is the receiver.
+        let get = client(range).get(&file).header("cookie", &cookie).header("range", range);
+        let answer = get.send().await.unwrap();
+        assert_eq!(answer.status(), 206);
+        assert!(answer.bytes().await.unwrap() == expected);
+    }
+    events(&server, &link, "download.completed", 1).await;
+    events(&server, &link, "download.started", 1).await;
+    assert_eq!(used(&server, &link).await, 1);
+    assert_eq!(status(&link, "another").await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_a_killed_server_ran_is_resumed_by_its_receiver() {
+    let mut server = Server::with(&[("BURNBAG_LEASE_IDLE", "60s")]).await;
+    let content = trail::bytes(7, 8 << 20);
+    let link = server.send("a", content.clone(), "downloads=1").await;
+    let slow = link.clone();
+    let mut reader = tokio::task::spawn_blocking(move || {
+        let mut reader = SlowReader::get(&slow, "one");
+        assert!(reader.read(100_000));
+        reader
+    })
+    .await
+    .unwrap();
+    server.kill();
+    let reader = tokio::task::spawn_blocking(move || {
+        while reader.read(1 << 20) {}
+        reader
+    })
+    .await
+    .unwrap();
+    assert!(reader.taken < reader.length);
+    server.start_again().await;
+    assert_eq!(status(&link, "two").await, 503, "its count is held");
+    // Its own receiver goes on at once, in the same lease.
+    let range = format!("bytes={}-", reader.taken);
+    let answer = link.get(&client("one")).header("range", range).send().await.unwrap();
+    assert_eq!(answer.status(), 206);
+    assert!(answer.bytes().await.unwrap() == content[reader.taken..]);
+    assert_eq!(count(&server, &link.transfer, "download.started"), 1, "one download, over two servers");
+}
