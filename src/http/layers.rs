@@ -56,15 +56,23 @@ pub(super) async fn tell(
     let form = Form::of(&request);
     let link = link_of(request.uri().path());
     let below_link = request.uri().path().starts_with("/d/");
+    let below_api = request.uri().path().starts_with("/api/");
+    let has_offered = request.headers().contains_key(AUTHORIZATION);
     let mut response = next.run(request).await;
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         let status = problem.status();
-        // A path that leads nowhere is no refusal; below a link it may be a guess.
-        let leads_nowhere = !below_link && matches!(problem.code(), "not_found" | "method_not_allowed");
-        let refused = status.is_client_error()
-            || matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
-        if refused && !leads_nowhere {
+        let is_refusal = match problem.code() {
+            // How a tool learns to send the secret, and what a preview bot sees.
+            "link_secret_required" => has_offered,
+            // A path that names nothing that somebody could be refused.
+            "not_found" | "method_not_allowed" => below_link || below_api,
+            _ => {
+                status.is_client_error()
+                    || matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
+            }
+        };
+        if is_refusal {
             let kind = match problem.code() {
                 "token_required" | "token_invalid" | "capability_missing" | "cross_site" => {
                     EventType::LoginRefused

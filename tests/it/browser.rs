@@ -22,9 +22,8 @@ async fn send_all(server: &Server, files: &[(&str, &str)], query: &str) -> Link 
     let mut form = String::new();
     for (name, bytes) in files {
         let name = name.replace('"', "\\\"");
-        form += &format!(
-            "--edge\r\nContent-Disposition: form-data; name=\"f\"; filename=\"{name}\"\r\n\r\n{bytes}\r\n"
-        );
+        let head = format!("Content-Disposition: form-data; name=\"f\"; filename=\"{name}\"");
+        form.extend(["--edge\r\n", &head, "\r\n\r\n", bytes, "\r\n"]);
     }
     form += "--edge--\r\n";
     let answer = reqwest::Client::new()
@@ -70,7 +69,7 @@ async fn recorded(server: &Server, link: &Link, last: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_link_that_was_sent_works_where_it_is_clicked() {
     let server = Server::start().await;
-    let bytes: Vec<u8> = (0..3_000_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> = (0..750_001_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
     let link = server.send("report.bin", bytes.clone(), "downloads=3").await;
     let browser = Browser::start().await;
 
