@@ -60,7 +60,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli"]),
     ("anyhow", &["src/cli"]),
     ("toml", &["src/config"]),
-    ("tracing_subscriber", &["src/telemetry.rs", "src/config.rs"]),
+    ("tracing_subscriber", &["src/telemetry.rs", "src/config"]),
 ];
 
 /// A file that is longer has two jobs.
