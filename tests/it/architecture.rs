@@ -60,7 +60,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli"]),
     ("anyhow", &["src/cli"]),
     ("toml", &["src/config"]),
-    ("tracing_subscriber", &["src/telemetry.rs", "src/config.rs"]),
+    ("tracing_subscriber", &["src/telemetry.rs", "src/config"]),
 ];
 
 /// A file that is longer has two jobs.
@@ -326,7 +326,7 @@ fn the_reader_of_sources_skips_what_is_no_code() {
     let rooms = |source| rooms_named(source, 1).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(rooms("// crate::http\n/// [`crate::app`]\n/* crate::audit */ use crate::clock;"), "clock");
     assert_eq!(
-        rooms(r###"let a = "crate::http \" crate::app"; let b = r#"crate::"audit""#; crate::clock::x();"###),
+        rooms(r##"let a = "crate::http \" crate::app"; let b = r#"crate::"audit""#; crate::clock::x();"##),
         "clock"
     );
     assert_eq!(rooms("#[cfg(test)]\nmod tests { fn f() { crate::http::x() } }\nuse crate::clock;"), "clock");
