@@ -38,7 +38,7 @@ mod sample;
 mod sqlite_store;
 mod start_up;
 mod support;
-mod transfer_leases;
 mod trail;
+mod transfer_leases;
 mod transfer_model;
 mod transfer_states;
