@@ -214,22 +214,28 @@ impl App {
         let limits = EdgeLimits { connections: config.connections, ..EdgeLimits::default() };
         let served = edge::serve(listener, router(state, rate), limits, stop).await;
         service.tasks.close();
-        within(service.tasks.wait(), "transfers were not settled in time").await;
+        let mut ended = within(service.tasks.wait(), "transfers were not settled in time").await;
         stop_workers.cancel();
         workers.close();
-        within(workers.wait(), "workers did not stop in time").await;
+        ended &= within(workers.wait(), "workers did not stop in time").await;
         stop_relay.cancel();
         relay.close();
-        within(relay.wait(), "the relay did not stop in time").await;
-        drop(lock);
+        ended &= within(relay.wait(), "the relay did not stop in time").await;
+        if !ended {
+            // What still runs must not meet another process on the same directory: held until this one ends.
+            std::mem::forget(lock);
+        }
         served
     }
 }
 
-async fn within(done: impl Future<Output = ()>, otherwise: &'static str) {
-    if tokio::time::timeout(SETTLE, done).await.is_err() {
+/// Whether it was done in time.
+async fn within(done: impl Future<Output = ()>, otherwise: &'static str) -> bool {
+    let in_time = tokio::time::timeout(SETTLE, done).await.is_ok();
+    if !in_time {
         tracing::warn!("{otherwise}");
     }
+    in_time
 }
 
 fn rules(config: &Config) -> Rules {
@@ -270,29 +276,35 @@ fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
 /// The KEKs of the file, each the one that the records were made with (DESIGN §6).
 async fn open_keks(config: &Config, records: &dyn RecordStore) -> Result<KekRing, StartError> {
     let stored = |error: StoreError| StartError::Service(error.into());
-    let name = |version: u32| format!("kek-check:{version}");
+    // Every version that the records were ever wrapped under, in the order in which they came.
+    let mut known = Vec::new();
+    while let Some(version) = records.meta(&format!("kek:{}", known.len())).await.map_err(stored)? {
+        known.push(version);
+    }
     // A KEK is made only where there is none.
-    let known = records.meta("kek-version").await.map_err(stored)?;
-    let text = config.read_keks(|| known.is_none().then(KekRing::generate_text))?;
+    let text = config.read_keks(|| known.is_empty().then(KekRing::generate_text))?;
     let file = config.kek_file.display();
     let ring = KekRing::parse(&text)
         .map_err(|error| StartError::Keks(format!("the KEK file {file} cannot be used: {error}")))?;
-    let newest = ring.current().to_string();
-    if let Some(known) = records.meta("kek-version").await.map_err(stored)?
-        && ring.versions().all(|version| version.to_string() != known)
-    {
+    let held: Vec<String> = ring.versions().map(|version| version.to_string()).collect();
+    if let Some(missing) = known.iter().find(|version| !held.contains(version)) {
         return Err(StartError::Keks(format!(
-            "the records were made with version {known} of the KEK, which {file} does not hold: put it back from where you keep it"
+            "the records were made with version {missing} of the KEK, which {file} does not hold: put it back from where you keep it"
         )));
     }
     for version in ring.versions() {
         let Some(check) = ring.check(version).map(hex::encode) else { continue };
-        if records.set_meta(&name(version), &check).await.map_err(stored)? != check {
+        let name = format!("kek-check:{version}");
+        if records.set_meta(&name, &check).await.map_err(stored)? != check {
             return Err(StartError::Keks(format!(
                 "version {version} of the KEK in {file} is not the one that the records were made with: put the right file back"
             )));
         }
+        let text = version.to_string();
+        if !known.contains(&text) {
+            records.set_meta(&format!("kek:{}", known.len()), &text).await.map_err(stored)?;
+            known.push(text);
+        }
     }
-    records.set_meta("kek-version", &newest).await.map_err(stored)?;
     Ok(ring)
 }

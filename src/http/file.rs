@@ -52,6 +52,8 @@ pub(super) async fn serve(
     let tag = format!("\"{}-{}\"", open.id(), file.id);
     let parsed: ETag = tag.parse().map_err(|_| Problem::new("internal"))?;
     let range = match asked(headers, &parsed, file.size) {
+        // A range is for GET alone (RFC 9110 §14.2).
+        Asked::Part(_) | Asked::Unsatisfiable if method == Method::HEAD => None,
         Asked::Whole => None,
         Asked::Part(range) => Some(range),
         Asked::Failed => return Err(Problem::new("precondition_failed")),

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -60,7 +60,11 @@ pub(super) async fn tell(
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         let status = problem.status();
-        if status.is_client_error() || status == axum::http::StatusCode::SERVICE_UNAVAILABLE {
+        // A path that leads nowhere is no refusal; below a link it may be a guess.
+        let leads_nowhere = !below_link && matches!(problem.code(), "not_found" | "method_not_allowed");
+        let refused = status.is_client_error()
+            || matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
+        if refused && !leads_nowhere {
             let kind = match problem.code() {
                 "token_required" | "token_invalid" | "capability_missing" | "cross_site" => {
                     EventType::LoginRefused

@@ -1,5 +1,7 @@
 //! Appending a file: plaintext in, sealed parts out, never more in memory than one part, or two if there is room.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -16,13 +18,16 @@ use crate::transfer::{
     BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
 };
 
+/// Parts after which it is looked again whether there is room: others write too, and not all say how much.
+const LOOK_AT_ROOM: u32 = 16;
+
 /// Draws id and blob key of a file together, and seals what is known of it.
 pub(super) fn begin_file(
     key: &TransferKey,
     shard: u8,
     transfer: TransferId,
     upload: &NewUpload,
-    now: Timestamp,
+    (now, upload_idle): (Timestamp, Duration),
 ) -> NewFile {
     let id = FileId::generate(now);
     let meta = FileMeta {
@@ -35,6 +40,7 @@ pub(super) fn begin_file(
         id,
         object: BlobKey::generate(shard, transfer, id, 0),
         sealed: meta.seal(&meta_key, transfer.as_bytes(), id.as_bytes()),
+        upload_deadline: now.after(upload_idle),
     }
 }
 
@@ -53,6 +59,7 @@ pub(super) struct Appending<'a> {
     size: u64,
     part: usize,
     sink: Option<Box<dyn BlobUpload>>,
+    parts: u32,
     opener: OperationId,
     touched: Timestamp,
     _reserved: Reserved,
@@ -94,6 +101,7 @@ impl<'a> Appending<'a> {
             size: 0,
             part,
             sink: None,
+            parts: 0,
             opener: OperationId::generate(now),
             touched: now,
             _reserved: reserved,
@@ -165,6 +173,7 @@ impl<'a> Appending<'a> {
             }
         }
         let now = self.service.clock.now();
+        self.service.still_stands(self.caller, now).await?;
         if now.since(self.touched) >= self.service.rules.upload_idle / 3 {
             self.touch(now).await?;
         }
@@ -177,6 +186,10 @@ impl<'a> Appending<'a> {
         if self.sink.is_none() {
             self.sink = Some(self.service.blobs.open(&self.blob).await?);
             self.touch(self.service.clock.now()).await?;
+        }
+        self.parts += 1;
+        if self.parts.is_multiple_of(LOOK_AT_ROOM) {
+            self.service.admit_upload(None).await?;
         }
         if let Some(sink) = &mut self.sink {
             let mut back = sink.part(full).await?;

@@ -28,6 +28,7 @@ impl Service {
         terms: Settled,
     ) -> Result<Sent, ServiceError> {
         let context = self.context(caller.actor(), &caller.asker);
+        self.still_stands(caller, context.now).await?;
         let id = transfer.id();
         let deadline = terms.expires.from(context.now);
         let n = transfer.next_n();

@@ -16,17 +16,25 @@ pub(super) struct Draft {
 }
 
 impl Service {
-    /// What can be told from the head of a request, before a byte of the body is asked for.
+    /// What can be told before a file's first byte is asked for.
     ///
     /// # Errors
     /// The log cannot be written, the file is too large, or there is no room.
-    pub async fn admit_upload(&self, length: Option<u64>) -> Result<(), ServiceError> {
-        self.gate.uploads()?;
+    pub(super) async fn admit_file(&self, length: Option<u64>) -> Result<(), ServiceError> {
         if let (Some(limit), Some(length)) = (self.rules.policy.max_upload_bytes, length)
             && length > limit
         {
             return Err(ServiceError::FileTooLarge { limit });
         }
+        self.admit_upload(length).await
+    }
+
+    /// What can be told from the head of a request that brings `length` bytes, files or not.
+    ///
+    /// # Errors
+    /// The log cannot be written, or there is no room.
+    pub async fn admit_upload(&self, length: Option<u64>) -> Result<(), ServiceError> {
+        self.gate.uploads()?;
         let needed = self.rules.min_free_bytes.saturating_add(length.unwrap_or(0));
         match self.blobs.free().await? {
             Some(free) if free < needed => {
@@ -58,7 +66,7 @@ impl Service {
             },
             &context,
         );
-        let new = begin_file(&key, caller.team.shard, id, first, context.now);
+        let new = begin_file(&key, caller.team.shard, id, first, (context.now, self.rules.upload_idle));
         let file = new.id;
         let change = transfer.and_then(|transfer, context| transfer.start_file(new, context))?;
         let transfer = change.record().clone();

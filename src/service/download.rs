@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::plan::{Piece, Plan};
 use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
+use crate::clock::Timestamp;
 use crate::crypto::{MainKey, Opener, SEGMENT};
 use crate::storage::records::LeaseAnswer;
 use crate::storage::{BlobReader, StoreError};
@@ -22,6 +23,8 @@ const READ_AHEAD: usize = 4;
 const RENEW_PATIENCE: Duration = Duration::from_secs(20);
 /// What was handed out and not yet let go when a download is cut is waited for so long.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts to settle.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// When to come back for a download that others hold.
 const BUSY_RETRY: Duration = Duration::from_secs(30);
 
@@ -151,12 +154,14 @@ impl Service {
             to: range.end,
         };
         let lease = Lease { service: Arc::clone(self), team: transfer.team(), transfer: id, context };
-        let stream = lease.open(ask).await?;
         let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let length = range.end - range.start;
         let deadline = open.deadline();
-        let running = Running { lease, stream, progress, source, sender, length, deadline };
-        self.tasks.spawn(running.run(first, cut));
+        let running = Running { lease, progress, source, sender, length, deadline };
+        // A task of its own, so that a lease is settled also if the asker leaves while it is taken.
+        let (tell, told) = oneshot::channel();
+        self.tasks.spawn(running.begin(ask, first, tell, cut));
+        told.await.map_err(|_| ServiceError::Internal("the download's task stopped".to_owned()))??;
         Ok(Download { chunks, length })
     }
 }
@@ -184,7 +189,11 @@ impl Lease {
     }
 
     async fn open(&self, ask: OpenStream) -> Result<StreamRef, ServiceError> {
-        match self.ask(LeaseOp::Open(ask), self.context.clone()).await? {
+        let mut answer = self.ask(LeaseOp::Open(ask.clone()), self.context.clone()).await;
+        if matches!(answer, Err(StoreError::Unavailable(_))) {
+            answer = self.ask(LeaseOp::Open(ask), self.context.clone()).await;
+        }
+        match answer? {
             LeaseAnswer::Opened(stream) => Ok(stream),
             LeaseAnswer::Refused(LeaseRefused::Busy) => {
                 Err(ServiceError::LinkBusy { retry_after: BUSY_RETRY })
@@ -198,15 +207,22 @@ impl Lease {
         Ok(self.ask(LeaseOp::Renew { stream, written }, context).await? == LeaseAnswer::Goes)
     }
 
-    /// Settling works in every state, and is sent again until it is answered or the stream counts as dead anyway.
+    /// Settling works in every state, and is sent again until it is answered or the lease has ended by itself.
     async fn settle(&self, stream: StreamRef, written: u64) {
         let context = self.context.again(self.service.clock.now());
-        for wait in [100, 500, 2000, 5000] {
+        let give_up = tokio::time::Instant::now() + self.service.rules.leases.idle;
+        let mut wait = Duration::from_millis(100);
+        loop {
             match self.ask(LeaseOp::Settle { stream, written }, context.clone()).await {
                 Ok(_) | Err(StoreError::NotFound) => break,
+                Err(error) if tokio::time::Instant::now() >= give_up => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "download not settled");
+                    break;
+                }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "download not settled yet");
-                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
         }
@@ -231,23 +247,40 @@ enum Stopped {
 
 struct Running {
     lease: Lease,
-    stream: StreamRef,
     progress: Arc<Progress>,
     source: Source,
     sender: mpsc::Sender<Chunk>,
     length: u64,
-    deadline: crate::clock::Timestamp,
+    deadline: Timestamp,
 }
 
 impl Running {
-    async fn run(self, first: Vec<Chunk>, cut: impl FnOnce() + Send) {
-        let Self { lease, stream, progress, source, sender, length, deadline } = self;
+    async fn begin(
+        self,
+        ask: OpenStream,
+        first: Vec<Chunk>,
+        tell: oneshot::Sender<Result<(), ServiceError>>,
+        cut: impl FnOnce() + Send,
+    ) {
+        match self.lease.open(ask).await {
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+            Ok(stream) => match tell.send(Ok(())) {
+                Ok(()) => self.run(stream, first, cut).await,
+                Err(_) => self.lease.settle(stream, 0).await,
+            },
+        }
+    }
+
+    async fn run(self, stream: StreamRef, first: Vec<Chunk>, cut: impl FnOnce() + Send) {
+        let Self { lease, progress, source, sender, length, deadline } = self;
         let clock = Arc::clone(&lease.service.clock);
         let outcome = tokio::select! {
             biased;
             () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
             stopped = renew(&lease, stream, &progress) => Err(stopped),
-            sent = send(source, first, &sender, &progress, length) => sent,
+            sent = send(source, first, &sender, &progress, (length, deadline)) => sent,
         };
         if let Err(stopped) = outcome {
             cut();
@@ -272,11 +305,16 @@ async fn send(
     first: Vec<Chunk>,
     sender: &mpsc::Sender<Chunk>,
     progress: &Progress,
-    length: u64,
+    (length, deadline): (u64, Timestamp),
 ) -> Result<(), Stopped> {
+    let clock = Arc::clone(&source.service.clock);
     let mut chunks = first;
     while !chunks.is_empty() {
         for chunk in chunks {
+            // The timer sleeps; a clock that jumped is noticed here.
+            if clock.now() >= deadline {
+                return Err(Stopped::Deadline);
+            }
             sender.send(chunk).await.map_err(|_| Stopped::Left)?;
         }
         chunks = source.next().await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Service, ServiceError};
 use crate::storage::StoreError;
+pub use crate::storage::records::Claim;
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
 use crate::transfer::{Change, Due, TeamId, Transfer, TransferId, falls_due};
 
@@ -28,8 +29,8 @@ impl Service {
     ///
     /// # Errors
     /// The record store's; single items that fail are logged, and come back when their claim runs out.
-    pub async fn expire_due(&self) -> Result<Pass, ServiceError> {
-        let claimed = self.records.claim(BATCH, CLAIM).await?;
+    pub async fn expire_due(&self, what: Claim) -> Result<Pass, ServiceError> {
+        let claimed = self.records.claim(what, BATCH, CLAIM).await?;
         let mut pass = Pass { claimed: claimed.transfers.len(), ..Pass::default() };
         let reads = claimed.transfers.iter().map(|&(team, id)| self.decide(team, id, claimed.now));
         let mut changes = Vec::new();

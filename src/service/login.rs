@@ -1,8 +1,10 @@
 //! A token proves an account (DESIGN §11): one read a request, so that a revocation holds at once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Asker, Service, ServiceError};
+use crate::clock::Timestamp;
 use crate::crypto::{AccountKey, Token, open_account_key};
 use crate::transfer::access::{Account, Team};
 use crate::transfer::{Actor, TokenId};
@@ -18,6 +20,10 @@ pub struct Caller {
     pub team: Team,
     /// The token that proved it.
     pub token: TokenId,
+    /// Its hash, by which it is looked up again.
+    hash: [u8; 32],
+    /// When it was last seen to stand, in milliseconds since the epoch.
+    seen: AtomicU64,
     /// The account key.
     pub(super) key: AccountKey,
     /// Where it asks from.
@@ -36,7 +42,26 @@ pub fn is_token(text: &str) -> bool {
     Token::looks_like(text)
 }
 
+/// What runs long notices a revoked token within this time (DESIGN §11).
+const SEEN_FOR: Duration = Duration::from_secs(10);
+
 impl Service {
+    /// Asks again whether the caller's token stands, if the last answer is 10 seconds old.
+    ///
+    /// # Errors
+    /// [`ServiceError::TokenInvalid`] once it was revoked or its end came.
+    pub(super) async fn still_stands(&self, caller: &Caller, now: Timestamp) -> Result<(), ServiceError> {
+        if now.since(Timestamp::from_millis(caller.seen.load(Ordering::Relaxed))) < SEEN_FOR {
+            return Ok(());
+        }
+        let login = self.records.login(caller.hash).await?.ok_or(ServiceError::TokenInvalid)?;
+        if !login.token.stands(now.max(login.now)) {
+            return Err(ServiceError::TokenInvalid);
+        }
+        caller.seen.store(now.as_millis(), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Lets the holder of a token in.
     ///
     /// # Errors
@@ -60,6 +85,7 @@ impl Service {
                 }
             });
         }
-        Ok(Caller { account: login.account, team: login.team, token: id, key, asker })
+        let (hash, seen) = (token.hash(), AtomicU64::new(now.as_millis()));
+        Ok(Caller { account: login.account, team: login.team, token: id, hash, seen, key, asker })
     }
 }

@@ -39,7 +39,7 @@ pub use buffers::Buffers;
 pub use complete::Sent;
 pub use download::{Chunk, Download, Holder};
 pub use error::ServiceError;
-pub use expire::{BATCH, Pass};
+pub use expire::{BATCH, Claim, Pass};
 pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};

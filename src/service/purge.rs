@@ -7,17 +7,17 @@ use crate::transfer::{BlobKey, State, Transfer};
 impl Service {
     /// Deletes the objects of these ended or purged transfers and commits what was confirmed. Returns how many.
     pub async fn purge(&self, transfers: Vec<Transfer>) -> usize {
+        let mut aborted = Vec::with_capacity(transfers.len());
+        for transfer in &transfers {
+            aborted.push(self.abort_uploads(transfer).await);
+        }
         let mut gone = Vec::with_capacity(transfers.len());
         let keys: Vec<BlobKey> = transfers.iter().flat_map(Transfer::blob_keys).cloned().collect();
         let mut answers = self.blobs.delete(&keys).await.into_iter();
-        for transfer in transfers {
+        for (transfer, aborted) in transfers.into_iter().zip(aborted) {
             let mine: Vec<_> = answers.by_ref().take(transfer.blob_keys().count()).collect();
             let deleted = mine.into_iter().collect::<Result<Vec<()>, BlobError>>();
-            let aborted = match deleted {
-                Ok(_) => self.abort_uploads(&transfer).await,
-                Err(error) => Err(error.into()),
-            };
-            match aborted {
+            match aborted.and(deleted.map(drop).map_err(ServiceError::from)) {
                 Ok(()) => gone.push(transfer),
                 Err(error) => self.put_off(&transfer, &error).await,
             }

@@ -32,17 +32,28 @@ impl Service {
         expires: Expires,
         first: NewUpload,
     ) -> Result<Sending, ServiceError> {
-        self.admit_upload(first.length).await?;
+        self.admit_file(first.length).await?;
         let reserved = self.reserve(&caller, first.length).await?;
-        let draft = self.create(&caller, expires, &first).await?;
         // Two waiting chunks: the socket is read while a part is sealed.
         let (orders, taken) = mpsc::channel(2);
         let (tell, outcome) = oneshot::channel();
         let names = vec![first.name.clone()];
-        let task = Task { service: Arc::clone(self), caller, draft, orders: taken };
+        let (begun, has_begun) = oneshot::channel();
+        let service = Arc::clone(self);
         self.tasks.spawn(async move {
+            // From its first commit on the task owns the transfer, also if the sender leaves meanwhile.
+            let draft = match service.create(&caller, expires, &first).await {
+                Ok(draft) => draft,
+                Err(error) => {
+                    let _ = begun.send(Err(error));
+                    return;
+                }
+            };
+            let _ = begun.send(Ok(()));
+            let task = Task { service, caller, draft, orders: taken };
             let _ = tell.send(task.run(first, reserved).await);
         });
+        has_begun.await.unwrap_or_else(|_| Err(stopped()))?;
         Ok(Sending { orders, outcome, names })
     }
 
@@ -129,7 +140,7 @@ impl Task {
         loop {
             match self.orders.recv().await {
                 Some(Order::File(upload)) => {
-                    self.service.admit_upload(upload.length).await?;
+                    self.service.admit_file(upload.length).await?;
                     let reserved = self.service.reserve(&self.caller, upload.length).await?;
                     let file = self.next_file(whole, &upload).await?;
                     whole = self.append(file, upload, reserved).await?;
@@ -160,7 +171,8 @@ impl Task {
     async fn next_file(&mut self, whole: WholeFile, upload: &NewUpload) -> Result<FileId, ServiceError> {
         let context = self.service.context(self.caller.actor(), &self.caller.asker);
         let transfer = self.draft.transfer.clone();
-        let new = begin_file(&self.draft.key, self.caller.team.shard, transfer.id(), upload, context.now);
+        let times = (context.now, self.service.rules.upload_idle);
+        let new = begin_file(&self.draft.key, self.caller.team.shard, transfer.id(), upload, times);
         let id = new.id;
         let change = transfer
             .finish_file(whole, &context)?
@@ -179,6 +191,7 @@ impl Task {
             ServiceError::LengthMismatch { .. } => "length_mismatch",
             ServiceError::Full(_) => "storage_full",
             ServiceError::BuffersBusy => "buffers_busy",
+            ServiceError::TokenInvalid => "token_invalid",
             _ => "failed",
         };
         let transfer: Transfer = self.draft.transfer.clone();
@@ -194,6 +207,12 @@ impl Task {
             Err(crate::storage::StoreError::Conflict) => {
                 if let Err(error) = self.service.withdraw(team, id, reason, &context).await {
                     tracing::warn!(transfer = %id, error = &error as &dyn std::error::Error, "upload not ended; the reaper will");
+                }
+                // It may be purged by now, and what this task wrote last have come after that.
+                let keys: Vec<_> = self.draft.transfer.blob_keys().cloned().collect();
+                let left = self.service.blobs.delete(&keys).await.into_iter().filter(Result::is_err).count();
+                if left > 0 {
+                    tracing::warn!(transfer = %id, left, "objects not deleted; the sweep will");
                 }
             }
             Err(error) => {

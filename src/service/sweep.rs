@@ -6,6 +6,8 @@ use crate::transfer::{BlobKey, EventType, State, TransferId};
 
 /// Objects that are looked at in one step.
 const PAGE: usize = 1000;
+/// Orphans that one pass deletes; the next one finds the others.
+const MOST: usize = 100_000;
 /// So many orphans are always believed.
 const BELIEVED: usize = 100;
 
@@ -38,15 +40,15 @@ impl Service {
             report.objects += page.len();
             let found = self.orphans(&page).await?;
             report.orphans += found.len();
-            // No more are kept than could ever be deleted at the present size of the store.
-            orphans.extend(found);
+            let room = MOST.saturating_sub(orphans.len());
+            orphans.extend(found.into_iter().take(room));
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
                 _ => break,
             }
         }
         let context = self.system();
-        if orphans.len() > BELIEVED.max(report.objects / 100) {
+        if report.orphans > BELIEVED.max(report.objects / 100) {
             report.stopped = true;
             let mut event = context.event(0, EventType::SweepStopped);
             event.outcome = crate::transfer::Outcome::Refused;

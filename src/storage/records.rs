@@ -64,6 +64,15 @@ pub struct Opening {
     pub now: Timestamp,
 }
 
+/// Which of the due transfers are claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// Those that end, and those whose objects must go.
+    All,
+    /// Only those that have not ended: there is no room for deletions.
+    Live,
+}
+
 /// Transfers whose time has come.
 #[derive(Clone, Debug)]
 pub struct Claimed {
@@ -171,7 +180,12 @@ pub trait RecordStore: Send + Sync {
     async fn touch(&self, touch: Touch) -> Result<(), StoreError>;
 
     /// Up to `limit` transfers that are due, earliest first, each put off for `lease` so that nobody else takes it.
-    async fn claim(&self, limit: usize, lease: std::time::Duration) -> Result<Claimed, StoreError>;
+    async fn claim(
+        &self,
+        what: Claim,
+        limit: usize,
+        lease: std::time::Duration,
+    ) -> Result<Claimed, StoreError>;
 
     /// Puts the purge of an ended transfer off until `at`, and counts the attempt. Where nothing is left to purge it
     /// changes nothing.

@@ -22,6 +22,8 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(10);
 pub const MAX_STARTS: u8 = 3;
 /// How many times the size of a file a lease sends.
 pub const MAX_SENT: u64 = 3;
+/// The bytes that are counted as written at once: a segment (DESIGN §5).
+pub const WRITE_UNIT: u64 = 65_536;
 /// Running streams a lease.
 pub const MAX_STREAMS: usize = 64;
 /// Open leases a holder.
@@ -60,6 +62,12 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// What an ended stream counts as sent: beside what was wholly written, the unit that was under way may have left
+    /// too, or a client that breaks off within each would get a file without end.
+    fn charged(&self) -> u64 {
+        self.written.saturating_add(WRITE_UNIT).min(self.to - self.from)
+    }
+
     fn runs(&self, now: Timestamp) -> bool {
         now < self.renewed.after(STREAM_ALIVE)
     }
@@ -344,7 +352,7 @@ impl Lease {
         let promised: u64 = file
             .streams
             .iter()
-            .map(|stream| if stream.runs(now) { stream.to - stream.from } else { stream.written })
+            .map(|stream| if stream.runs(now) { stream.to - stream.from } else { stream.charged() })
             .sum();
         let sent = file.sent.saturating_add(promised).saturating_add(ask.to - ask.from);
         file.completed.is_none_or(|at| now < at.after(times.retry))
@@ -371,7 +379,7 @@ impl Lease {
         });
         // What a dead instance left running has ended with what it last said.
         let left: u64 =
-            file.streams.extract_if(.., |stream| !stream.runs(now)).map(|dead| dead.written).sum();
+            file.streams.extract_if(.., |stream| !stream.runs(now)).map(|dead| dead.charged()).sum();
         file.sent = file.sent.saturating_add(left);
         file.starts = file.starts.saturating_add(u8::from(ask.from == 0));
         file.streams.push(Stream { id: ask.stream, from: ask.from, to: ask.to, written: 0, renewed: now });
@@ -400,7 +408,7 @@ impl Lease {
         file.delivered.add(stream.from, stream.from + stream.written);
         let whole_of_nothing = size == 0 && ended;
         if ended {
-            file.sent = file.sent.saturating_add(stream.written);
+            file.sent = file.sent.saturating_add(stream.charged());
             file.streams.remove(place);
         }
         let mut events = Vec::new();

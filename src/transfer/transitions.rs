@@ -74,6 +74,8 @@ pub struct NewFile {
     pub object: super::id::BlobKey,
     /// The sealed file: its name and type.
     pub sealed: Vec<u8>,
+    /// Where Uploading ends if nothing comes.
+    pub upload_deadline: Timestamp,
 }
 
 /// What is known of a file when its last byte is durable.
@@ -150,7 +152,10 @@ impl Transfer {
             runs: Vec::new(),
             size: None,
         });
-        Ok(self.changed(context).with(EventType::UploadStarted, |event| event.file = Some(new.id)))
+        let mut change =
+            self.changed(context).with(EventType::UploadStarted, |event| event.file = Some(new.id));
+        change.upload_deadline = Some(new.upload_deadline);
+        Ok(change)
     }
 
     /// The last byte of a file is durable.
@@ -345,17 +350,7 @@ impl Transfer {
     /// Not Uploading.
     pub fn abandon(self, reason: &str, context: &Context) -> Result<Change, InvalidTransition> {
         self.require(State::Uploading, "be abandoned")?;
-        let running: Vec<FileId> =
-            self.files.iter().filter(|file| file.state == FileState::Running).map(|file| file.id).collect();
-        let mut change = self.changed(context);
-        for id in running {
-            change = change.with(EventType::UploadAborted, |event| {
-                event.file = Some(id);
-                event.outcome = Outcome::Failed;
-                event.reason = Some(reason.to_owned());
-            });
-        }
-        change.and_then(|transfer, context| Ok(transfer.end(EndReason::Abandoned, context)))
+        Ok(self.end_because(EndReason::Abandoned, reason, context))
     }
 
     /// Every link that stands has used up its downloads, and no lease is open (both seen by the caller).
@@ -429,7 +424,12 @@ impl Transfer {
         }
     }
 
-    fn end(mut self, reason: EndReason, context: &Context) -> Change {
+    fn end(self, reason: EndReason, context: &Context) -> Change {
+        self.end_because(reason, reason.as_str(), context)
+    }
+
+    /// Ends it; files that are still coming in break off, for the reason `why`.
+    fn end_because(mut self, reason: EndReason, why: &str, context: &Context) -> Change {
         let kind = match reason {
             EndReason::Expired => EventType::TransferExpired,
             EndReason::Exhausted => EventType::TransferExhausted,
@@ -439,7 +439,17 @@ impl Transfer {
         };
         self.ended = Some(Ended { reason, at: context.now, from: self.state });
         self.state = State::Ended;
-        let mut change = self.changed(context).with(kind, |_| {});
+        let running: Vec<FileId> =
+            self.files.iter().filter(|file| file.state == FileState::Running).map(|file| file.id).collect();
+        let mut change = self.changed(context);
+        for id in running {
+            change = change.with(EventType::UploadAborted, |event| {
+                event.file = Some(id);
+                event.outcome = Outcome::Failed;
+                event.reason = Some(why.to_owned());
+            });
+        }
+        let mut change = change.with(kind, |_| {});
         change.slots = Slots::Destroy;
         change
     }

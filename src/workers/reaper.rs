@@ -6,20 +6,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{BATCH, Service};
+use crate::service::{BATCH, Claim, Service};
 use crate::transfer::Transfer;
 
 /// The index is looked at so often at the least, with some jitter, however far the next deadline is.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// Ended transfers that wait for their objects to be deleted; those beyond it come back when their claim runs out.
-const WAITING: usize = 8;
+/// A store that failed is asked again after this.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Batches that wait for their objects to be deleted; past it only ends are claimed.
+const WAITING: usize = 2;
 
 /// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     let (hand_over, to_purge) = mpsc::channel(WAITING);
     let purging = tokio::spawn(purge(Arc::clone(&service), to_purge));
     loop {
-        let more = match service.expire_due().await {
+        let what = if hand_over.capacity() > 0 { Claim::All } else { Claim::Live };
+        let more = match service.expire_due(what).await {
             Ok(pass) => {
                 if pass.claimed > 0 {
                     tracing::debug!(
@@ -30,12 +33,14 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
                     );
                 }
                 if !pass.purge.is_empty() && hand_over.try_send(pass.purge).is_err() {
-                    tracing::debug!("deletions are behind; the claim comes back");
+                    tracing::debug!("the deletions have stopped; the claim comes back");
                 }
                 pass.claimed == BATCH || pass.changed > 0
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "expiry pass failed");
+                let again = service.clock.now().after(AFTER_FAILURE);
+                let _ = stop.run_until_cancelled(service.clock.sleep_until(again)).await;
                 false
             }
         };
@@ -46,7 +51,7 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = service.due.notified() => {}
-                () = next(&service) => {}
+                () = next(&service, what) => {}
             }
         }
     }
@@ -55,9 +60,13 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
 }
 
 /// Ends at the next deadline, or when it is time to look again.
-async fn next(service: &Service) {
+async fn next(service: &Service, claimed: Claim) {
     let jitter = Duration::from_millis(rand::random_range(0..100));
     let look = service.clock.now().after(LOOK_EVERY + jitter);
+    if claimed == Claim::Live {
+        // What is due may be deletions that have to wait; a deletion that is done rings.
+        return service.clock.sleep_until(look).await;
+    }
     let at = match service.records.next_due().await {
         Ok(Some(due)) => due.min(look),
         Ok(None) | Err(_) => look,
@@ -72,5 +81,6 @@ async fn purge(service: Arc<Service>, mut waiting: mpsc::Receiver<Vec<Transfer>>
         let asked = transfers.len();
         let purged = service.purge(transfers).await;
         tracing::debug!(asked, purged, "purge pass");
+        service.due.notify_one();
     }
 }

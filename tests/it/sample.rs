@@ -62,7 +62,12 @@ pub fn create(of: TeamId, expires: Expires, context: &Context) -> Change {
 }
 
 pub fn new_file(transfer: TransferId, id: FileId) -> NewFile {
-    NewFile { id, object: BlobKey::generate(0, transfer, id, 0), sealed: b"sealed name".to_vec() }
+    NewFile {
+        id,
+        object: BlobKey::generate(0, transfer, id, 0),
+        sealed: b"sealed name".to_vec(),
+        upload_deadline: Timestamp::default(),
+    }
 }
 
 pub fn whole_file(transfer: TransferId, id: FileId, size: u64) -> WholeFile {

@@ -240,7 +240,8 @@ impl World {
             }
             Op::Claim => {
                 let due = self.model.claim(CLAIM);
-                let claimed = self.store.claim(9, std::time::Duration::from_millis(CLAIM)).await.unwrap();
+                let claimed =
+                    self.store.claim(Claim::All, 9, std::time::Duration::from_millis(CLAIM)).await.unwrap();
                 assert_eq!(claimed.transfers.len(), usize::from(due));
             }
             Op::Open { link, holder: by, file: n, from, to } => self.open(link, by, n, from, to).await,

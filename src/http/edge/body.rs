@@ -13,7 +13,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 
-/// The client sent no byte of the request's body for [`EdgeLimits::idle_body`](super::EdgeLimits::idle_body).
+/// The client sent no byte of the request's body for [`EdgeLimits::idle_body`](super::EdgeLimits::idle_body), or fewer than
+/// 4 KiB/s over a minute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no byte of the body came in time")]
 pub struct BodyTimeout;
@@ -31,6 +32,11 @@ pub fn is_body_timeout(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// A body is held against [`SLOWEST`] each time that it was waited for this long.
+const SLOW_WINDOW: Duration = Duration::from_mins(1);
+/// Bytes in a [`SLOW_WINDOW`]: 4 KiB/s.
+const SLOWEST: u64 = 60 * 4096;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A request's body that fails when nothing comes for too long. Only the time in which it is asked counts.
@@ -40,19 +46,42 @@ pub(super) struct RequestBody {
     idle: Duration,
     /// When the wait for the next frame is over, while one is waited for.
     deadline: Option<Instant>,
+    /// How long this window was waited, and what came in it.
+    waited: Duration,
+    came: u64,
     timer: Option<Pin<Box<Sleep>>>,
     done: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, connection: Connection, idle: Duration) -> Self {
-        Self { incoming, connection, idle, deadline: None, timer: None, done: false }
+        Self {
+            incoming,
+            connection,
+            idle,
+            deadline: None,
+            waited: Duration::ZERO,
+            came: 0,
+            timer: None,
+            done: false,
+        }
     }
 
     fn done(&mut self, whole: bool) {
         if !std::mem::replace(&mut self.done, true) {
             self.connection.body_done(whole);
         }
+    }
+
+    /// Less than 4 KiB/s over a minute of waiting for the client (DESIGN §5); the server's own time does not count.
+    fn is_too_slow(&mut self, waited: Duration, came: u64) -> bool {
+        self.waited += waited;
+        self.came += came;
+        if self.waited < SLOW_WINDOW {
+            return false;
+        }
+        self.waited = Duration::ZERO;
+        std::mem::take(&mut self.came) < SLOWEST
     }
 
     /// Ready when the wait has lasted too long. The timer is not moved at every frame, but when it fires too early.
@@ -84,7 +113,15 @@ impl HttpBody for RequestBody {
                 return Poll::Ready(Some(Err(BodyTimeout.into())));
             }
         };
-        self.deadline = None;
+        let since = self.deadline.take().and_then(|deadline| deadline.checked_sub(self.idle));
+        let length = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok())
+            .and_then(Frame::data_ref)
+            .map_or(0, Bytes::len);
+        if self.is_too_slow(since.map(|since| since.elapsed()).unwrap_or_default(), length as u64) {
+            return Poll::Ready(Some(Err(BodyTimeout.into())));
+        }
         let whole = match &frame {
             None => true,
             Some(Ok(_)) => self.incoming.is_end_stream(),

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
+    Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
@@ -265,8 +265,8 @@ impl RecordStore for SqliteRecords {
         self.write(move |db, _| transfers::touch(db, &touch)).await
     }
 
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
-        self.write(move |db, now| transfers::claim(db, limit, lease, now)).await
+    async fn claim(&self, what: Claim, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
+        self.write(move |db, now| transfers::claim(db, what, limit, lease, now)).await
     }
 
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use super::{CLAIM, Store};
 use crate::sample::{START, available, create, secs, system, team, uploaded};
 
 async fn ids(store: &Store, limit: usize) -> Vec<TransferId> {
-    store.claim(limit, CLAIM).await.unwrap().transfers.into_iter().map(|(_, id)| id).collect()
+    store.claim(Claim::All, limit, CLAIM).await.unwrap().transfers.into_iter().map(|(_, id)| id).collect()
 }
 
 /// Transfers that are due one second after the other, from the first on.
@@ -29,7 +29,7 @@ pub async fn a_claim_puts_off_and_comes_back_by_itself(store: Store, clock: Manu
     assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(1))));
     assert!(ids(&store, 9).await.is_empty());
     clock.advance(secs(1));
-    let claimed = store.claim(9, CLAIM).await.unwrap();
+    let claimed = store.claim(Claim::All, 9, CLAIM).await.unwrap();
     assert_eq!((claimed.now, claimed.transfers), (clock.now(), vec![(team(1), due[0])]));
     assert!(ids(&store, 9).await.is_empty());
     assert_eq!(store.next_due().await.unwrap(), Some(clock.now().after(CLAIM)));
@@ -111,7 +111,7 @@ pub async fn each_state_has_its_instant(store: Store, clock: ManualClock) {
     for (at, id) in expected {
         assert_eq!(store.next_due().await.unwrap(), Some(at));
         clock.set(at);
-        let claimed = store.claim(1, HARD_END * 2).await.unwrap();
+        let claimed = store.claim(Claim::All, 1, HARD_END * 2).await.unwrap();
         assert_eq!(claimed.transfers, [(team(1), id)]);
     }
 }

@@ -111,7 +111,7 @@ pub async fn an_idle_lease_gives_its_count_back(store: Store, clock: ManualClock
         assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(0));
         assert_eq!(store.next_due().await.unwrap(), Some(clock.now().after(Duration::from_millis(1))));
         clock.advance(Duration::from_millis(1));
-        assert_eq!(store.claim(9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
+        assert_eq!(store.claim(Claim::All, 9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
         assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(1));
         let returned = u32::from(round).min(3);
         let used = u32::from(round) - returned;
@@ -138,7 +138,7 @@ pub async fn a_delivered_download_exhausts_and_is_due(store: Store, clock: Manua
     assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(1));
     assert!(exhausted().await);
     assert_eq!(store.next_due().await.unwrap(), Some(clock.now()));
-    assert_eq!(store.claim(9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
+    assert_eq!(store.claim(Claim::All, 9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
     store.commit(record.exhaust(&system(clock.now())).unwrap()).await.unwrap();
     assert_eq!(how_many(&store, EventType::TransferExhausted).await, 1);
     assert_eq!(how_many(&store, EventType::DownloadInterrupted).await, 0);

@@ -366,7 +366,12 @@ impl Model {
         lease.moved = now;
         let is_new = !lease.files.contains_key(&n);
         let file = lease.files.entry(n).or_default();
-        file.sent += file.streams.iter().filter(|s| now >= s.renewed + ALIVE).map(|s| s.written).sum::<u64>();
+        file.sent += file
+            .streams
+            .iter()
+            .filter(|s| now >= s.renewed + ALIVE)
+            .map(|s| (s.written + 65_536).min(s.to - s.from))
+            .sum::<u64>();
         file.streams.retain(|stream| now < stream.renewed + ALIVE);
         file.starts += u64::from(from == 0);
         file.streams.push(Stream { id, from, to, written: 0, renewed: now });
@@ -396,7 +401,7 @@ impl Model {
         stream.renewed = now;
         file.delivered.extend(stream.from..stream.from + stream.written);
         if ended {
-            file.sent += stream.written;
+            file.sent += (stream.written + 65_536).min(stream.to - stream.from);
             file.streams.remove(place);
         }
         lease.moved = now;

@@ -108,7 +108,11 @@ impl Layout {
         sync_dir(&spot.file_dir)
             .and_then(|()| sync_dir(&spot.transfer_dir))
             .and_then(|()| self.sync_shard(spot.shard, &spot.shard_dir))
-            .map_err(|error| failed(&format!("sync the directories of {key}"), &error))
+            .map_err(|error| {
+                // Its size must not vouch for it: what was not synced may be gone after a crash.
+                let _ = fs::remove_file(&spot.object);
+                failed(&format!("sync the directories of {key}"), &error)
+            })
     }
 
     fn rename(&self, temporary: &Temporary, spot: &Spot, given_up: &AtomicBool) -> Result<(), BlobError> {

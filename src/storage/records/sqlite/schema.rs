@@ -23,7 +23,7 @@ const MIGRATIONS: &[&str] = &[
         leases_changed INTEGER NOT NULL DEFAULT 0,
         due INTEGER
     );
-    CREATE INDEX transfers_due ON transfers (due) WHERE due IS NOT NULL;
+    CREATE INDEX transfers_due ON transfers (due, state) WHERE due IS NOT NULL;
 
     -- The keys: a row destroyed here is overwritten (secure_delete), and the transfer is unreadable.
     CREATE TABLE slots (

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::super::{Claimed, Opening, Record, StoreError};
+use super::super::{Claim, Claimed, Opening, Record, StoreError};
 use super::outbox;
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
@@ -232,11 +232,18 @@ pub(super) fn retry(db: &Connection, team: TeamId, id: TransferId, at: Timestamp
 
 pub(super) fn claim(
     db: &Connection,
+    what: Claim,
     limit: usize,
     lease: Duration,
     now: Timestamp,
 ) -> Result<Claimed, StoreError> {
-    let sql = "SELECT team, id FROM transfers WHERE due <= ?1 ORDER BY due LIMIT ?2";
+    let sql = match what {
+        Claim::All => "SELECT team, id FROM transfers WHERE due <= ?1 ORDER BY due LIMIT ?2",
+        Claim::Live => {
+            "SELECT team, id FROM transfers WHERE due <= ?1 AND state NOT IN ('ended', 'purged')
+             ORDER BY due LIMIT ?2"
+        }
+    };
     let transfers = db
         .prepare_cached(sql)?
         .query_map(params![now.as_millis(), limit], |row| {
