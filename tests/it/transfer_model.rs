@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burnbag::clock::{ManualClock, Timestamp};
 use burnbag::storage::RecordStore;
+use burnbag::storage::records::Claim;
 use burnbag::storage::records::LeaseAnswer;
 use burnbag::storage::records::sqlite::SqliteRecords;
 use burnbag::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, StreamRef};

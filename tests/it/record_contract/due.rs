@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use burnbag::clock::{Clock as _, ManualClock};
+use burnbag::storage::records::Claim;
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{Change, HARD_END, Transfer, TransferId};
 use futures_util::future::join_all;

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use burnbag::clock::{Clock as _, ManualClock};
+use burnbag::storage::records::Claim;
 use burnbag::storage::records::LeaseAnswer;
 use burnbag::transfer::lease::{Counts, LeaseOp, LeaseRefused, LeaseRequest, LeaseTimes, StreamRef};
 use burnbag::transfer::policy::Expires;
