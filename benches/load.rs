@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use tempfile::TempDir;
 
 #[path = "load/client.rs"]
 mod client;
@@ -57,7 +58,7 @@ enum Scenario {
 }
 
 impl Scenario {
-    /// Bytes of disk that a round takes at its peak.
+    /// Bytes of disk that a round takes.
     const fn needs(self) -> u64 {
         match self {
             Self::Start => GIB / 8,
@@ -78,9 +79,11 @@ fn main() -> ExitCode {
         if arguments.only.is_some_and(|only| only != scenario) {
             continue;
         }
-        let free = rustix::fs::statvfs(root).map(|stat| stat.f_bavail * stat.f_frsize).unwrap_or(0);
-        if free < scenario.needs() {
-            let (needs, free) = (scenario.needs() / GIB + 1, free / GIB);
+        let rounds = if scenario == Scenario::Memory { 1 } else { arguments.rounds };
+        let free = rustix::fs::statvfs(root).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+        let needs = scenario.needs() * u64::from(rounds);
+        if free < needs {
+            let (needs, free) = (needs / GIB + 1, free / GIB);
             println!(
                 "left out: {needs} GiB are needed in {}, {free} GiB are free; see --dir",
                 root.display()
@@ -88,7 +91,9 @@ fn main() -> ExitCode {
             short = true;
             continue;
         }
-        let rounds = if scenario == Scenario::Memory { 1 } else { arguments.rounds };
+        // What a round leaves goes when all are done: a disk that frees room is slow for a while.
+        let dir = TempDir::new_in(root).unwrap();
+        let root = dir.path();
         let rounds: Vec<Vec<Figure>> = (0..rounds)
             .map(|_| match scenario {
                 Scenario::Start => scenarios::start(root),

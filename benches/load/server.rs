@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// Linux counts the CPU time of a process in hundredths of a second.
 const TICKS: f64 = 100.0;
 
-/// A running `burnbag serve`. Dropped, it is killed; its directory goes with it.
+/// A running `burnbag serve`. Dropped, it is killed; its directory stays.
 pub struct Server {
     pub address: SocketAddr,
     /// A token of the account `admin`.
@@ -20,15 +20,15 @@ pub struct Server {
     /// From the spawn to the first 200 of `/readyz`.
     pub ready: Duration,
     child: Child,
-    dir: TempDir,
+    dir: PathBuf,
 }
 
 impl Server {
     /// On a fresh directory below `root`, with the defaults but without a limit on requests.
     pub fn start(root: &Path) -> Self {
-        let dir = TempDir::new_in(root).unwrap();
+        let dir = TempDir::new_in(root).unwrap().keep();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let data = dir.path().join("data");
+        let data = dir.join("data");
         let command = || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_burnbag"));
             command
@@ -39,7 +39,7 @@ impl Server {
                 .stdin(Stdio::null());
             command
         };
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let log = std::fs::File::create(dir.join("log")).unwrap();
         let begun = Instant::now();
         let child = command().arg("serve").stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let mut server = Self { address, token: String::new(), ready: Duration::ZERO, child, dir };
@@ -51,17 +51,18 @@ impl Server {
         server.ready = begun.elapsed();
         let made = command().args(["token", "create"]).output().unwrap();
         assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
-        server.token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        let token = String::from_utf8(made.stdout).unwrap();
+        token.trim().clone_into(&mut server.token);
         server
     }
 
     /// Where its data are, for a yardstick on the same disk.
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+        std::fs::read_to_string(self.dir.join("log")).unwrap()
     }
 
     fn proc(&self, file: &str) -> PathBuf {
