@@ -134,6 +134,9 @@ impl Model {
     }
 
     fn end(&mut self, event: &'static str) -> bool {
+        for _ in self.files.iter().filter(|file| **file == FileAt::Running).collect::<Vec<_>>() {
+            *self.events.entry("upload.aborted").or_default() += 1;
+        }
         self.at = At::Ended;
         self.ended_at = self.now;
         self.committed(&[event])
@@ -214,13 +217,7 @@ impl Model {
     }
 
     pub fn abandon(&mut self) -> bool {
-        if self.at != At::Uploading {
-            return false;
-        }
-        for _ in self.files.iter().filter(|file| **file == FileAt::Running).collect::<Vec<_>>() {
-            *self.events.entry("upload.aborted").or_default() += 1;
-        }
-        self.end("transfer.abandoned")
+        self.at == At::Uploading && self.end("transfer.abandoned")
     }
 
     pub fn purge(&mut self, second_look: Option<u64>, forget_at: u64) -> bool {
