@@ -65,7 +65,8 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::TokenInvalid`] if the old token is not one of this account's that stands;
-    /// [`ServiceError::Conflict`] if the account has a key and no old token is presented, or has changed meanwhile.
+    /// [`ServiceError::Conflict`] if the account has a key and no old token is presented, if the new one would outlast the
+    /// old one, or if the account has changed meanwhile.
     pub async fn create_token(
         &self,
         account: Account,
@@ -85,7 +86,14 @@ impl Service {
             KeySource::First => (AccountKey::generate(), false),
             KeySource::Token(old) => {
                 let old = Token::parse(&old).ok_or(ServiceError::TokenInvalid)?;
-                (self.key_of(&account, &old).await?, false)
+                let (key, end) = self.key_of(&account, &old).await?;
+                if end.is_some_and(|end| expires.is_none_or(|new| new > end)) {
+                    let end = end.unwrap_or_default();
+                    return Err(ServiceError::Conflict(format!(
+                        "the old token ends at {end}, and a new one made with it ends no later: give it an end with --expires"
+                    )));
+                }
+                (key, false)
             }
             KeySource::Reset => (AccountKey::generate(), account.keyed),
         };
@@ -116,13 +124,19 @@ impl Service {
         Ok(NewToken { token, id, out_of_reach, revoked })
     }
 
-    async fn key_of(&self, account: &Account, old: &Token) -> Result<AccountKey, ServiceError> {
+    /// The account key by an old token, and the end of that token.
+    async fn key_of(
+        &self,
+        account: &Account,
+        old: &Token,
+    ) -> Result<(AccountKey, Option<Timestamp>), ServiceError> {
         let login = self.records.login(old.hash()).await?.ok_or(ServiceError::TokenInvalid)?;
         if login.account.id != account.id || !login.token.stands(self.clock.now().max(login.now)) {
             return Err(ServiceError::TokenInvalid);
         }
         let (id, token) = (account.id.as_bytes(), login.token.id);
-        Ok(open_account_key(&self.keks, old, id, token.as_bytes(), &login.token.wrapped.0)?)
+        let key = open_account_key(&self.keks, old, id, token.as_bytes(), &login.token.wrapped.0)?;
+        Ok((key, login.token.expires))
     }
 
     /// The tokens of an account, without anything that could prove it.

@@ -101,6 +101,18 @@ async fn a_second_process_writes_beside_a_busy_one() {
     assert!((1..).zip(&entries).all(|(seq, entry)| entry.seq == seq), "one numbering for both");
 }
 
+#[test]
+fn only_its_owner_reads_the_database() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("records.db");
+    let _store = SqliteRecords::open(&path, clock()).unwrap();
+    for file in ["records.db", "records.db-wal"] {
+        let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}");
+    }
+}
+
 #[tokio::test]
 async fn a_store_that_was_closed_has_everything_when_it_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! `SQLite` as record store: write-ahead log, `synchronous=FULL`, one writer with group commit, a read pool (DESIGN §3).
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,7 +131,15 @@ impl SqliteRecords {
     }
 
     fn open_file(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
-        let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // Made here for its mode, which SQLite gives the write-ahead log too.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mode = enter_wal(&db)?;
         if mode != "wal" {
             return Err(StoreError::Unavailable(format!("no write-ahead log here, only {mode:?}")));
