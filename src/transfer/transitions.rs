@@ -233,13 +233,7 @@ impl Transfer {
         owner_slot: Vec<u8>,
         context: &Context,
     ) -> Result<Change, InvalidTransition> {
-        self.require(State::Uploading, "be completed")?;
-        if self.files.iter().any(|file| file.state == FileState::Running) {
-            return Err(InvalidTransition::Incomplete);
-        }
-        if self.whole_files().next().is_none() {
-            return Err(InvalidTransition::Empty);
-        }
+        self.require_whole("be completed")?;
         if context.now >= self.deadline {
             return self.expire(context);
         }
@@ -278,13 +272,7 @@ impl Transfer {
     /// # Errors
     /// Not Uploading, a file still running, or none whole.
     pub fn hold(mut self, reason: &str, context: &Context) -> Result<Change, InvalidTransition> {
-        self.require(State::Uploading, "be held")?;
-        if self.files.iter().any(|file| file.state == FileState::Running) {
-            return Err(InvalidTransition::Incomplete);
-        }
-        if self.whole_files().next().is_none() {
-            return Err(InvalidTransition::Empty);
-        }
+        self.require_whole("be held")?;
         self.state = State::Held;
         Ok(self
             .changed(context)
@@ -468,6 +456,18 @@ impl Transfer {
 
     fn require(&self, state: State, asked: &'static str) -> Result<(), InvalidTransition> {
         if self.state == state { Ok(()) } else { Err(self.refuse(asked)) }
+    }
+
+    /// Uploading, with a whole file and none that still comes in.
+    fn require_whole(&self, asked: &'static str) -> Result<(), InvalidTransition> {
+        self.require(State::Uploading, asked)?;
+        if self.files.iter().any(|file| file.state == FileState::Running) {
+            return Err(InvalidTransition::Incomplete);
+        }
+        if self.whole_files().next().is_none() {
+            return Err(InvalidTransition::Empty);
+        }
+        Ok(())
     }
 
     fn require_live(&self) -> Result<(), InvalidTransition> {

@@ -243,7 +243,7 @@ async fn a_person_without_a_ticket_is_led_to_the_page_of_the_link() {
 async fn after_the_deadline_the_page_says_so() {
     let server = Server::start().await;
     let browser = Browser::start().await;
-    let link = send_all(&server, &FILES, "expires=4s").await;
+    let link = send_all(&server, &FILES, "expires=10s").await;
     browser.go(&link.whole).await;
     browser.click("#get").await;
     browser.read("#deadline", "Available until").await;

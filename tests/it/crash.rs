@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
-use crate::support::{Link, Server, files_below, wait_for};
+use crate::support::{Link, Server, files_below, noise, wait_for};
 use crate::trail::{self, client};
 
 const KILLS: usize = 10;
@@ -73,7 +73,7 @@ async fn send(
     known: &Known,
 ) -> reqwest::Result<()> {
     let (seed, length, pause) = (random.random(), length(random), random.random_range(0..4));
-    let body = Bytes::from(trail::bytes(seed, length));
+    let body = Bytes::from(noise(length, seed));
     let chunks: Vec<Bytes> =
         (0..length).step_by(128 * 1024).map(|at| body.slice(at..length.min(at + 128 * 1024))).collect();
     // Some senders are slow, so that a kill finds uploads half-way.
@@ -163,7 +163,7 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
         } else if !file.deleting || status != 404 {
             assert_eq!(status, 200, "an acknowledged file is gone");
             let bytes = answer.bytes().await.unwrap();
-            assert!(bytes == trail::bytes(file.seed, file.length), "an acknowledged file is not whole");
+            assert!(bytes == noise(file.length, file.seed), "an acknowledged file is not whole");
             standing.insert(file.link.transfer.clone(), file.length);
         }
     }

@@ -13,7 +13,7 @@ use burnbag::transfer::{Context, InstanceId, TeamId};
 use tokio_util::sync::CancellationToken;
 
 use crate::sample;
-use crate::support::{Link, Server, files_below, free_port, wait_for};
+use crate::support::{Link, Server, files_below, free_port, noise, wait_for};
 use crate::trail::{self, SlowReader, client, count, instant, now};
 
 async fn deadline_of(server: &Server, link: &Link) -> Timestamp {
@@ -55,7 +55,7 @@ async fn with_the_reaper_off_the_clock_alone_ends_a_file_at_once() {
 #[tokio::test]
 async fn with_the_reaper_on_keys_and_objects_are_gone_within_a_second() {
     let mut server = Server::start().await;
-    let link = server.send("a.txt", trail::bytes(1, 300_000), "expires=2s").await;
+    let link = server.send("a.txt", noise(300_000, 1), "expires=2s").await;
     let deadline = deadline_of(&server, &link).await;
     let database = server.data().join("burnbag.db");
     let slots = slots(&database);
@@ -113,7 +113,7 @@ fn holds(bytes: &[u8], slot: &[u8]) -> bool {
 async fn a_download_in_flight_is_cut_at_the_deadline() {
     const LENGTH: usize = 32 << 20;
     let server = Server::with(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
-    let link = server.send("big", trail::bytes(2, LENGTH), "expires=3s").await;
+    let link = server.send("big", noise(LENGTH, 2), "expires=3s").await;
     let deadline = deadline_of(&server, &link).await;
     let slow = link.clone();
     let mut reader = tokio::task::spawn_blocking(move || SlowReader::get(&slow, "slow")).await.unwrap();

@@ -2,8 +2,8 @@
 
 use reqwest::StatusCode;
 
-use crate::support::{Link, Server, wait_for};
-use crate::trail::{self, SlowReader, client, count};
+use crate::support::{Link, Server, noise, wait_for};
+use crate::trail::{SlowReader, client, count};
 
 async fn status(link: &Link, user_agent: &str) -> StatusCode {
     let answer = link.get(&client(user_agent)).send().await.unwrap();
@@ -73,7 +73,7 @@ async fn one_download_is_used_by_one_receiver_who_may_retry_for_a_while() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_twenty_receivers_at_once_exactly_one_gets_the_only_download() {
     let server = Server::start().await;
-    let content = trail::bytes(3, 1 << 20);
+    let content = noise(1 << 20, 3);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let asked: Vec<_> = (0..20)
         .map(|n| {
@@ -105,7 +105,7 @@ async fn of_twenty_receivers_at_once_exactly_one_gets_the_only_download() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_download_gives_its_count_back_once_it_is_idle() {
     let server = Server::with(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
-    let link = server.send("a", trail::bytes(4, 16 << 20), "downloads=1").await;
+    let link = server.send("a", noise(16 << 20, 4), "downloads=1").await;
     let slow = link.clone();
     let reader = tokio::task::spawn_blocking(move || {
         let mut reader = SlowReader::get(&slow, "one");
@@ -130,7 +130,7 @@ async fn a_broken_download_gives_its_count_back_once_it_is_idle() {
 #[tokio::test]
 async fn curl_resumes_a_broken_download_as_one() {
     let server = Server::start().await;
-    let content = trail::bytes(5, 8 << 20);
+    let content = noise(8 << 20, 5);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a");
@@ -145,7 +145,7 @@ async fn curl_resumes_a_broken_download_as_one() {
 #[tokio::test]
 async fn wget_resumes_a_broken_download_as_one() {
     let server = Server::start().await;
-    let content = trail::bytes(6, 8 << 20);
+    let content = noise(8 << 20, 6);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a");
@@ -167,7 +167,7 @@ async fn check(server: &Server, link: &Link, file: &std::path::Path, content: &[
 #[tokio::test]
 async fn ranges_by_a_ticket_join_one_lease() {
     let server = Server::start().await;
-    let content = trail::bytes(6, 100_000);
+    let content = noise(100_000, 6);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let one = client("browser");
     let ask = format!("{{\"secret\":\"{}\"}}", link.secret);
@@ -203,7 +203,7 @@ async fn ranges_by_a_ticket_join_one_lease() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_that_a_killed_server_ran_is_resumed_by_its_receiver() {
     let mut server = Server::with(&[("BURNBAG_LEASE_IDLE", "60s")]).await;
-    let content = trail::bytes(7, 8 << 20);
+    let content = noise(8 << 20, 7);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let slow = link.clone();
     let mut reader = tokio::task::spawn_blocking(move || {

@@ -36,6 +36,7 @@ mod options;
 mod pages;
 mod ranges;
 mod record_contract;
+mod refusals;
 mod round_trip;
 mod sample;
 mod sqlite_store;

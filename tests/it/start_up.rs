@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use crate::support::{Server, files_below, free_port, wait_for};
+use crate::support::{Server, files_below, free_port, noise, wait_for};
 use crate::trail::{self, SlowReader, client};
 
 /// A command of the binary with these settings alone.
@@ -93,7 +93,7 @@ async fn a_second_server_on_a_directory_is_refused_and_harms_nothing() {
 async fn a_database_of_garbage_is_refused_and_left_as_it_is() {
     let server = used().await;
     let database = server.data().join("burnbag.db");
-    let garbage = trail::bytes(8, 100_000);
+    let garbage = noise(100_000, 8);
     std::fs::write(&database, &garbage).unwrap();
     assert_names(&refused(&server.data(), &[]), &["cannot open the records", "burnbag.db"]);
     assert!(std::fs::read(&database).unwrap() == garbage);
@@ -301,7 +301,7 @@ fn terminate(server: &Server) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_stop_it_lets_what_runs_end() {
     let mut server = Server::start().await;
-    let link = server.send("a", trail::bytes(9, 4 << 20), "").await;
+    let link = server.send("a", noise(4 << 20, 9), "").await;
     let slow = link.clone();
     let download = tokio::task::spawn_blocking(move || {
         let mut reader = SlowReader::get(&slow, "slow");
@@ -336,7 +336,7 @@ async fn told_to_stop_it_lets_what_runs_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_twice_it_cuts_what_runs() {
     let mut server = Server::start().await;
-    let link = server.send("a", trail::bytes(9, 16 << 20), "").await;
+    let link = server.send("a", noise(16 << 20, 9), "").await;
     let slow = link.clone();
     let mut reader = tokio::task::spawn_blocking(move || {
         let mut reader = SlowReader::get(&slow, "slow");

@@ -55,20 +55,6 @@ pub fn client(user_agent: &str) -> reqwest::Client {
     reqwest::Client::builder().user_agent(user_agent.to_owned()).pool_max_idle_per_host(0).build().unwrap()
 }
 
-/// Bytes that do not repeat and can be made again.
-pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
 /// A download over a bare socket with a small receive buffer, so that what the client took is known.
 pub struct SlowReader {
     socket: TcpStream,

@@ -35,6 +35,13 @@ pub struct Stream {
     renewed: u64,
 }
 
+impl Stream {
+    /// What it counts as sent when it has ended: what was written, and the unit that was under way.
+    fn charged(&self) -> u64 {
+        (self.written + 65_536).min(self.to - self.from)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Download {
     pub starts: u64,
@@ -321,7 +328,7 @@ impl Model {
     fn allows(&self, lease: &Lease, n: usize, from: u64, to: u64) -> bool {
         let Some(file) = lease.files.get(&n) else { return true };
         let promised: u64 =
-            file.streams.iter().map(|s| if self.runs(s) { s.to - s.from } else { s.written }).sum();
+            file.streams.iter().map(|s| if self.runs(s) { s.to - s.from } else { s.charged() }).sum();
         let running_start = file.streams.iter().any(|stream| stream.from == 0 && self.runs(stream));
         file.completed.is_none_or(|at| self.now < at + RETRY)
             && (from > 0 || (!running_start && file.starts < 3))
@@ -363,12 +370,8 @@ impl Model {
         lease.moved = now;
         let is_new = !lease.files.contains_key(&n);
         let file = lease.files.entry(n).or_default();
-        file.sent += file
-            .streams
-            .iter()
-            .filter(|s| now >= s.renewed + ALIVE)
-            .map(|s| (s.written + 65_536).min(s.to - s.from))
-            .sum::<u64>();
+        file.sent +=
+            file.streams.iter().filter(|s| now >= s.renewed + ALIVE).map(Stream::charged).sum::<u64>();
         file.streams.retain(|stream| now < stream.renewed + ALIVE);
         file.starts += u64::from(from == 0);
         file.streams.push(Stream { id, from, to, written: 0, renewed: now });
@@ -398,7 +401,7 @@ impl Model {
         stream.renewed = now;
         file.delivered.extend(stream.from..stream.from + stream.written);
         if ended {
-            file.sent += (stream.written + 65_536).min(stream.to - stream.from);
+            file.sent += stream.charged();
             file.streams.remove(place);
         }
         lease.moved = now;
