@@ -234,13 +234,10 @@ impl Transfer {
         context: &Context,
     ) -> Result<Change, InvalidTransition> {
         self.require_whole("be completed")?;
-        if context.now >= self.deadline {
-            return self.expire(context);
+        if let Some(reason) = self.too_late(context.now) {
+            return Ok(self.end(reason, context));
         }
         self.deadline = self.deadline_from(context.now);
-        if self.deadline <= context.now {
-            return Ok(self.end(EndReason::Expired, context));
-        }
         self.state = State::Available;
         let mut slots = vec![NewSlot { owner: SlotOwner::Owner, bytes: owner_slot }];
         let mut minted = Vec::new();
@@ -286,13 +283,10 @@ impl Transfer {
     /// Not Held.
     pub fn release(mut self, slots: Vec<NewSlot>, context: &Context) -> Result<Change, InvalidTransition> {
         self.require(State::Held, "be released")?;
-        if context.now >= self.deadline {
-            return self.expire(context);
+        if let Some(reason) = self.too_late(context.now) {
+            return Ok(self.end(reason, context));
         }
         self.deadline = self.deadline_from(context.now);
-        if self.deadline <= context.now {
-            return Ok(self.end(EndReason::Expired, context));
-        }
         self.state = State::Available;
         let bytes = self.bytes();
         let mut change =
@@ -328,7 +322,7 @@ impl Transfer {
         if context.now < self.deadline {
             return Err(InvalidTransition::TooEarly("expire"));
         }
-        let reason = if self.state == State::Uploading { EndReason::Abandoned } else { EndReason::Expired };
+        let reason = self.ends_by_time();
         Ok(self.end(reason, context))
     }
 
@@ -456,6 +450,19 @@ impl Transfer {
 
     fn require(&self, state: State, asked: &'static str) -> Result<(), InvalidTransition> {
         if self.state == state { Ok(()) } else { Err(self.refuse(asked)) }
+    }
+
+    /// How it ends when its deadline comes.
+    const fn ends_by_time(&self) -> EndReason {
+        if matches!(self.state, State::Uploading) { EndReason::Abandoned } else { EndReason::Expired }
+    }
+
+    /// Why it cannot become Available any more: the hard end came, or the instant that its sender asked for.
+    fn too_late(&self, now: Timestamp) -> Option<EndReason> {
+        if now >= self.deadline {
+            return Some(self.ends_by_time());
+        }
+        (self.deadline_from(now) <= now).then_some(EndReason::Expired)
     }
 
     /// Uploading, with a whole file and none that still comes in.

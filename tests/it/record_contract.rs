@@ -86,6 +86,7 @@ macro_rules! record_contract {
             }
             due {
                 a_claim_puts_off_and_comes_back_by_itself
+                without_room_for_deletions_only_the_living_are_claimed
                 two_claimers_never_get_the_same_transfer
                 a_claim_is_earliest_first_and_bounded
                 a_purge_that_failed_is_tried_again_later

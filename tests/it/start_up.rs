@@ -71,6 +71,15 @@ async fn without_its_kek_it_does_not_start_and_makes_no_other() {
         assert_names(&refused(&data, &[]), &["KEK file", kek.to_str().unwrap(), "cannot be used"]);
     }
 
+    // A version that was in force once is missed as well as the first.
+    let first = std::fs::read_to_string(&away).unwrap();
+    std::fs::write(&kek, format!("{first}2 {}\n", "5a".repeat(32))).unwrap();
+    server.start_again().await;
+    server.stop().await;
+    std::fs::write(&kek, &first).unwrap();
+    assert_names(&refused(&data, &[]), &["version 2", "put it back"]);
+    std::fs::write(&away, format!("{first}2 {}\n", "5a".repeat(32))).unwrap();
+
     std::fs::copy(&away, &kek).unwrap();
     std::fs::set_permissions(&kek, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert_names(&refused(&data, &[]), &["can be read by others", "chmod 600"]);
@@ -268,6 +277,15 @@ async fn tokens_are_made_listed_and_revoked_beside_a_running_server() {
     let seen = client("one").get(url).bearer_auth(&second).send().await.unwrap();
     let seen: serde_json::Value = serde_json::from_slice(&seen.bytes().await.unwrap()).unwrap();
     assert_eq!(seen["files"][0]["name"], "a");
+
+    // A token that ends makes none that lasts longer.
+    server.set("BURNBAG_TOKEN", &second);
+    for longer in [&["token", "create"][..], &["token", "create", "--expires", "2h"]] {
+        let refused = server.burnbag(longer);
+        assert!(!refused.status.success() && refused.stdout.is_empty());
+        assert_names(&text(&refused.stderr), &["ends no later", "--expires"]);
+    }
+    server.set("BURNBAG_TOKEN", &old);
 
     let both = ids(&server, "good");
     assert_eq!(both.len(), 2);

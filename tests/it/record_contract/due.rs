@@ -116,3 +116,15 @@ pub async fn each_state_has_its_instant(store: Store, clock: ManualClock) {
         assert_eq!(claimed.transfers, [(team(1), id)]);
     }
 }
+
+pub async fn without_room_for_deletions_only_the_living_are_claimed(store: Store, clock: ManualClock) {
+    let due = due_in_turn(&store, &clock, 2).await;
+    clock.advance(secs(1));
+    let now = clock.now();
+    let first = store.transfer(team(1), due[0]).await.unwrap().unwrap().transfer;
+    store.commit(first.expire(&system(now)).unwrap()).await.unwrap();
+    clock.advance(secs(1));
+    let live = store.claim(Claim::Live, 9, CLAIM).await.unwrap().transfers;
+    assert_eq!(live, [(team(1), due[1])]);
+    assert_eq!(ids(&store, 9).await, [due[0]], "it was not put off");
+}
