@@ -59,8 +59,8 @@ fn upload(n: usize) -> NewUpload {
 async fn a_form_of_many_small_files_lives_as_long_as_it_goes_on() {
     let running = Running::start().await;
     let mut sending = running.send().await;
-    // Half an hour in all, where 15 minutes without progress end an upload.
-    for n in 1..=6 {
+    // 36 minutes in all, where 15 without progress end an upload; no file alone is long enough to be journalled.
+    for n in 1..=9 {
         sending.write(Bytes::from_static(b"small")).await.unwrap();
         sending.end_file().await.unwrap();
         sending.file(upload(n)).await.unwrap();
@@ -70,13 +70,13 @@ async fn a_form_of_many_small_files_lives_as_long_as_it_goes_on() {
             (found.unwrap().transfer.files().len() == n + 1).then_some(())
         };
         wait_for("the next file to be on record", files).await;
-        running.clock.advance(Duration::from_mins(5));
+        running.clock.advance(Duration::from_mins(4));
         running.app.service.expire_due(Claim::All).await.unwrap();
-        assert_eq!(running.state().await.1, State::Uploading, "after {} minutes", n * 5);
+        assert_eq!(running.state().await.1, State::Uploading, "after {} minutes", n * 4);
     }
     sending.end_file().await.unwrap();
     let sent = sending.complete(TERMS).await.unwrap();
-    assert_eq!(sent.transfer.files.len(), 7);
+    assert_eq!(sent.transfer.files.len(), 10);
     assert_eq!(running.state().await.1, State::Available);
     // And ends where it does not go on.
     let silent = running.send().await;
