@@ -96,6 +96,8 @@ pub struct Model {
     second_look: Option<u64>,
     forget_at: u64,
     pub links: [Link; 2],
+    /// The links are minted by `complete` alone: what was held and released has none.
+    minted: bool,
     pub leases: Vec<Lease>,
     leases_changed: u64,
     claimed_until: Option<u64>,
@@ -117,6 +119,7 @@ impl Model {
             retry_at: None,
             second_look: None,
             forget_at: 0,
+            minted: false,
             links: limits.map(|limit| Link { limit, ..Link::default() }),
             leases: Vec::new(),
             leases_changed: 0,
@@ -183,6 +186,7 @@ impl Model {
         }
         self.at = At::Available;
         self.deadline = self.now + self.expires;
+        self.minted = true;
         self.committed(&["link.created", "link.created", "transfer.available"])
     }
 
@@ -342,7 +346,8 @@ impl Model {
     }
 
     pub fn open(&mut self, id: u64, link: usize, holder: u8, n: usize, from: u64, to: u64) -> Answer {
-        if self.at != At::Available || self.now >= self.deadline || self.files[n] != FileAt::Whole {
+        let serves = self.at == At::Available && self.now < self.deadline && self.minted;
+        if !serves || self.files[n] != FileAt::Whole {
             return Answer::Ended;
         }
         let mut mine: Vec<Lease> =
