@@ -81,7 +81,12 @@ pub(super) async fn serve(
             .service
             .download(open, file, bytes.clone(), holder, &origin.asker(), move || cut.abort())
             .await?;
-        Body::new(DownloadBody { left: download.length, download, connection: connection.clone() })
+        Body::new(DownloadBody {
+            left: download.length,
+            download,
+            ready: Vec::new(),
+            connection: connection.clone(),
+        })
     };
     let mut response = (status, body).into_response();
     let to = response.headers_mut();
@@ -152,6 +157,8 @@ impl Drop for Sent {
 
 struct DownloadBody {
     download: Download,
+    /// Taken from the download together, so that its task is woken once for several.
+    ready: Vec<Chunk>,
     left: u64,
     connection: Connection,
 }
@@ -172,12 +179,18 @@ impl http_body::Body for DownloadBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let Some(chunk) = std::task::ready!(self.download.chunks.poll_recv(context)) else {
-            self.connection.abort();
+        let this = &mut *self;
+        if this.ready.is_empty() {
+            let most = this.download.chunks.max_capacity();
+            std::task::ready!(this.download.chunks.poll_recv_many(context, &mut this.ready, most));
+            this.ready.reverse();
+        }
+        let Some(chunk) = this.ready.pop() else {
+            this.connection.abort();
             return Poll::Ready(Some(Err(Cut)));
         };
-        self.left = self.left.saturating_sub(chunk.as_ref().len() as u64);
-        let sent = Sent { chunk, connection: self.connection.clone() };
+        this.left = this.left.saturating_sub(chunk.as_ref().len() as u64);
+        let sent = Sent { chunk, connection: this.connection.clone() };
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(sent)))))
     }
 

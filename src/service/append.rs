@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::buffers::Reserved;
-use super::upload::{NewUpload, Order};
+use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{
@@ -58,11 +58,24 @@ pub(super) struct Appending<'a> {
     digest: ContentDigest,
     size: u64,
     part: usize,
-    sink: Option<Box<dyn BlobUpload>>,
+    sink: Sink,
+    /// What the blob store calls the upload.
+    journalled: Option<String>,
     parts: u32,
     opener: OperationId,
     touched: Timestamp,
     _reserved: Reserved,
+    /// The memory of a second buffer, held while nobody waits for memory.
+    second: Option<Reserved>,
+}
+
+/// The object under way.
+enum Sink {
+    /// All that came fits one part so far.
+    None,
+    Open(Box<dyn BlobUpload>),
+    /// A part is written while the next one is filled. The task ends by itself, and then drops what nobody waits for.
+    Writing(JoinHandle<(Box<dyn BlobUpload>, Result<Zeroizing<Vec<u8>>, BlobError>)>),
 }
 
 impl<'a> Appending<'a> {
@@ -100,11 +113,13 @@ impl<'a> Appending<'a> {
             digest: ContentDigest::default(),
             size: 0,
             part,
-            sink: None,
+            sink: Sink::None,
+            journalled: None,
             parts: 0,
             opener: OperationId::generate(now),
             touched: now,
             _reserved: reserved,
+            second: None,
         })
     }
 
@@ -120,24 +135,20 @@ impl<'a> Appending<'a> {
     ///
     /// # Errors
     /// The stores', a length that is not as declared, and [`ServiceError::Ended`] if the sender left.
-    pub(super) async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Result<WholeFile, ServiceError> {
+    pub(super) async fn run(mut self, orders: &mut Orders) -> Result<WholeFile, ServiceError> {
         let taken = self.take(orders).await;
         match taken {
             Ok(()) => self.finish().await,
             Err(error) => {
-                if let Some(sink) = self.sink.take()
-                    && let Err(failed) = sink.abort().await
-                {
-                    tracing::warn!(error = &failed as &dyn std::error::Error, "upload not aborted");
-                }
+                self.abort().await;
                 Err(error)
             }
         }
     }
 
-    async fn take(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<(), ServiceError> {
+    async fn take(&mut self, orders: &mut Orders) -> Result<(), ServiceError> {
         loop {
-            match orders.recv().await {
+            match orders.next().await {
                 Some(Order::Data(bytes)) => self.data(bytes).await?,
                 Some(Order::EndFile) => break,
                 Some(Order::File(_) | Order::Complete(_)) | None => return Err(ServiceError::Ended),
@@ -180,22 +191,84 @@ impl<'a> Appending<'a> {
         Ok(())
     }
 
-    /// Sends the full part and goes on in the same buffer once it is back.
+    /// Sends the full part. Goes on in a second buffer while it is written, or in the same one after.
     async fn send_part(&mut self) -> Result<(), ServiceError> {
         let full = Zeroizing::new(self.writer.next_part(Vec::new())?);
-        if self.sink.is_none() {
-            self.sink = Some(self.service.blobs.open(&self.blob).await?);
-            self.touch(self.service.clock.now()).await?;
-        }
+        let (mut sink, spare) = match self.written().await? {
+            (Some(sink), spare) => (sink, spare),
+            (None, _) => {
+                let sink = self.service.blobs.open(&self.blob).await?;
+                self.journalled = Some(sink.id().to_owned());
+                self.touch(self.service.clock.now()).await?;
+                (sink, None)
+            }
+        };
         self.parts += 1;
         if self.parts.is_multiple_of(LOOK_AT_ROOM) {
             self.service.admit_upload(None).await?;
         }
-        if let Some(sink) = &mut self.sink {
-            let mut back = sink.part(full).await?;
-            self.writer.refill(std::mem::take(&mut *back))?;
+        let mut next = if let Some(next) = self.second_buffer(spare) {
+            self.sink = Sink::Writing(tokio::spawn(async move {
+                let written = sink.part(full).await;
+                (sink, written)
+            }));
+            next
+        } else {
+            let back = sink.part(full).await;
+            self.sink = Sink::Open(sink);
+            back?
+        };
+        Ok(self.writer.refill(std::mem::take(&mut *next))?)
+    }
+
+    /// The upload, once the part before is written, with the buffer that this one was in.
+    async fn written(
+        &mut self,
+    ) -> Result<(Option<Box<dyn BlobUpload>>, Option<Zeroizing<Vec<u8>>>), ServiceError> {
+        match std::mem::replace(&mut self.sink, Sink::None) {
+            Sink::None => Ok((None, None)),
+            Sink::Open(sink) => Ok((Some(sink), None)),
+            Sink::Writing(writing) => {
+                let (sink, written) = writing
+                    .await
+                    .map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))?;
+                match written {
+                    Ok(buffer) => Ok((Some(sink), Some(buffer))),
+                    Err(error) => {
+                        self.sink = Sink::Open(sink);
+                        Err(error.into())
+                    }
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// A buffer beside the one that is being written: the spare one, or a new one. None while somebody waits for
+    /// memory, so that whoever came first has never more than one part then (DESIGN §5).
+    fn second_buffer(&mut self, spare: Option<Zeroizing<Vec<u8>>>) -> Option<Zeroizing<Vec<u8>>> {
+        let buffers = &self.service.buffers;
+        if buffers.are_wanted() {
+            self.second = None;
+        } else if self.second.is_none() {
+            self.second = buffers.try_reserve(self.caller.account.id, self.part);
+        }
+        let second = self.second.as_ref()?;
+        Some(spare.unwrap_or_else(|| second.allocate()))
+    }
+
+    async fn abort(&mut self) {
+        let sink = match self.written().await {
+            Ok((sink, _)) => sink,
+            Err(_) => match std::mem::replace(&mut self.sink, Sink::None) {
+                Sink::Open(sink) => Some(sink),
+                Sink::None | Sink::Writing(_) => None,
+            },
+        };
+        if let Some(sink) = sink
+            && let Err(error) = sink.abort().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
+        }
     }
 
     async fn touch(&mut self, now: Timestamp) -> Result<(), ServiceError> {
@@ -205,7 +278,7 @@ impl<'a> Appending<'a> {
             file: self.file,
             epoch: 1,
             opener: self.opener,
-            upload: self.sink.as_ref().map(|sink| sink.id().to_owned()),
+            upload: self.journalled.clone(),
             bytes: self.size,
             upload_deadline: now.after(self.service.rules.upload_idle),
         };
@@ -214,13 +287,14 @@ impl<'a> Appending<'a> {
         Ok(())
     }
 
-    async fn finish(self) -> Result<WholeFile, ServiceError> {
+    async fn finish(mut self) -> Result<WholeFile, ServiceError> {
+        let (sink, _) = self.written().await?;
         let Self { service, caller, transfer, key, file, blob, upload, header, writer, .. } = self;
         let (rest, length) = writer.finish()?;
         let rest = Zeroizing::new(rest);
         let layout = Layout::of_plaintext(length)
             .ok_or_else(|| ServiceError::Internal("a run has outgrown its format".to_owned()))?;
-        let written = match self.sink {
+        let written = match sink {
             None => service.blobs.put(&blob, rest).await.map(drop),
             Some(mut sink) => match sink.part(rest).await {
                 Ok(_) => sink.complete().await,

@@ -50,6 +50,11 @@ impl Buffers {
         self.0.state().taken
     }
 
+    /// Whether somebody waits for memory.
+    pub(super) fn are_wanted(&self) -> bool {
+        !self.0.state().waiting.is_empty()
+    }
+
     /// Takes memory for an upload, and waits a little for it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::append::{Appending, begin_file};
 use super::buffers::Reserved;
 use super::complete::Sent;
 use super::create::Draft;
-use super::upload::{NewUpload, Order};
+use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
 use crate::transfer::policy::{Expires, Settled};
 use crate::transfer::{FileId, FileName, MAX_FILES, Transfer, WholeFile};
@@ -34,8 +34,7 @@ impl Service {
     ) -> Result<Sending, ServiceError> {
         self.admit_file(first.length).await?;
         let reserved = self.reserve(&caller, first.length).await?;
-        // Two waiting chunks: the socket is read while a part is sealed.
-        let (orders, taken) = mpsc::channel(2);
+        let (orders, taken) = Orders::channel();
         let (tell, outcome) = oneshot::channel();
         let names = vec![first.name.clone()];
         let (begun, has_begun) = oneshot::channel();
@@ -123,7 +122,7 @@ struct Task {
     service: Arc<Service>,
     caller: Arc<Caller>,
     draft: Draft,
-    orders: mpsc::Receiver<Order>,
+    orders: Orders,
 }
 
 impl Task {
@@ -138,7 +137,7 @@ impl Task {
     async fn files(&mut self, first: NewUpload, reserved: Reserved) -> Result<Sent, ServiceError> {
         let mut whole = self.append(self.draft.first, first, reserved).await?;
         loop {
-            match self.orders.recv().await {
+            match self.orders.next().await {
                 Some(Order::File(upload)) => {
                     self.service.admit_file(upload.length).await?;
                     let reserved = self.service.reserve(&self.caller, upload.length).await?;

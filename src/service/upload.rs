@@ -1,6 +1,7 @@
 //! What is said of an upload, and what its task is told.
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use crate::transfer::FileName;
 use crate::transfer::policy::Settled;
@@ -26,4 +27,30 @@ pub(super) enum Order {
     EndFile,
     /// All files are whole.
     Complete(Settled),
+}
+
+/// Orders that may wait: the socket is read while a part is sealed.
+const WAITING: usize = 4;
+
+/// The task's end of the channel.
+pub(super) struct Orders {
+    waiting: mpsc::Receiver<Order>,
+    /// Taken together, newest first, so that the sender is woken once for several.
+    taken: Vec<Order>,
+}
+
+impl Orders {
+    pub(super) fn channel() -> (mpsc::Sender<Order>, Self) {
+        let (orders, waiting) = mpsc::channel(WAITING);
+        (orders, Self { waiting, taken: Vec::with_capacity(WAITING) })
+    }
+
+    /// The next order; none once the sender has left.
+    pub(super) async fn next(&mut self) -> Option<Order> {
+        if self.taken.is_empty() {
+            self.waiting.recv_many(&mut self.taken, WAITING).await;
+            self.taken.reverse();
+        }
+        self.taken.pop()
+    }
 }

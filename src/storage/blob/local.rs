@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::transfer::BlobKey;
 
 mod delete;
+mod direct;
 mod layout;
 mod listing;
 mod reader;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,14 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 use zeroize::Zeroizing;
 
+use super::direct::{Chunks, Sequential};
 use super::layout::{Layout, failed};
 use super::{PART_SIZE, blocking};
 use crate::storage::blob::{BlobError, BlobUpload};
 use crate::transfer::BlobKey;
 
-/// So many bytes are sent to the disk together while the next parts come in, so that little is left to wait for at the
-/// end.
+/// Where the page cache cannot be passed by: so many bytes are sent to the disk together while the next parts come in, so
+/// that little is left to wait for at the end.
 const WRITE_BACK: u64 = 32 << 20;
 
 /// Set when the caller went away; the work that it left behind then places no object.
@@ -40,7 +41,8 @@ impl Drop for GivenUp {
 /// A file in `tmp/`, removed when dropped unless it became an object.
 pub(super) struct Temporary {
     // Closed before its name goes, so that the room is given back on a blocking thread.
-    file: File,
+    file: Sequential,
+    chunks: Arc<Chunks>,
     name: Name,
 }
 
@@ -60,11 +62,15 @@ impl Temporary {
             .mode(0o600)
             .open(&path)
             .map_err(|error| failed("make a temporary file", &error))?;
-        Ok(Self { file, name: Name { text, path, placed: AtomicBool::new(false) } })
+        Ok(Self {
+            file: Sequential::new(file),
+            chunks: layout.chunks(),
+            name: Name { text, path, placed: AtomicBool::new(false) },
+        })
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.file
+        self.file.file()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -72,7 +78,7 @@ impl Temporary {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), BlobError> {
-        self.file.write_all_at(bytes, offset).map_err(|error| failed("write an object", &error))
+        self.file.write_at(bytes, offset, &self.chunks).map_err(|error| failed("write an object", &error))
     }
 
     /// It was renamed, so there is nothing to remove.
@@ -149,7 +155,9 @@ impl LocalUpload {
     /// Starts to bring to the disk what was written, unless that is under way already. The system tells an error of
     /// the disk only once, so the answer of the one before is asked for.
     async fn write_back(&mut self) -> Result<(), BlobError> {
-        if self.written - self.told < WRITE_BACK || self.write_back.as_ref().is_some_and(|w| !w.is_finished())
+        if self.temporary.file.is_direct()
+            || self.written - self.told < WRITE_BACK
+            || self.write_back.as_ref().is_some_and(|w| !w.is_finished())
         {
             return Ok(());
         }
