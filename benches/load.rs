@@ -1,7 +1,7 @@
-//! The whole service under load: what it takes beside a plain copy, and how much memory.
+//! The whole service under load, side by side with nginx on the same disk.
 //!
 //! `cargo bench --bench load -- --help`. Each round starts the binary of the bench profile on a fresh directory; the
-//! table shows medians. `docs/PERFORMANCE.md` says how to read it.
+//! Markdown table shows medians. `docs/PERFORMANCE.md` says how to read it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,21 +20,30 @@ use tempfile::TempDir;
 
 #[path = "load/client.rs"]
 mod client;
+#[path = "load/records.rs"]
+mod records;
+#[path = "load/relay.rs"]
+mod relay;
 #[path = "load/scenarios.rs"]
 mod scenarios;
 #[path = "load/server.rs"]
 mod server;
+#[path = "load/service.rs"]
+mod service;
+#[path = "load/table.rs"]
+mod table;
 
-use scenarios::{BIG, BIG_AT_ONCE, Figure, GIB};
+use scenarios::{BIG, BIG_AT_ONCE, GIB};
+use table::Row;
 
-/// Measures the release binary over loopback: time, CPU time of its process, memory.
+/// Measures the release binary over loopback, and nginx beside it: time, CPU time and memory of each.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench load --")]
 struct Arguments {
     /// Measure this alone
     #[arg(long, value_enum)]
     only: Option<Scenario>,
-    /// Rounds; the table shows medians. The memory is measured in one
+    /// Rounds; the table shows medians, with the least and the most
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
     /// Where the fresh directories are made: the disk to measure
@@ -49,12 +58,16 @@ struct Arguments {
 enum Scenario {
     /// Start to ready, idle memory
     Start,
-    /// 1 GiB up and down, beside cp and fsync
-    Size,
+    /// 1 GiB up and down
+    Big,
     /// 100 KiB files, 32 at once
     Small,
-    /// 64 uploads of 256 MiB at once, then 64 downloads
+    /// The same with the relay into the audit log running, and paused
+    Relay,
+    /// 64 uploads of 256 MiB at once, then 64 downloads; one round
     Memory,
+    /// Requests beside a million live records, and 100,000 due at once; one round
+    Records,
 }
 
 impl Scenario {
@@ -62,9 +75,10 @@ impl Scenario {
     const fn needs(self) -> u64 {
         match self {
             Self::Start => GIB / 8,
-            Self::Size => 3 * GIB + GIB / 8,
-            Self::Small => 2 * GIB,
+            Self::Big => 3 * GIB + GIB / 8,
+            Self::Small | Self::Relay => 2 * GIB,
             Self::Memory => BIG_AT_ONCE * BIG + GIB,
+            Self::Records => 12 * GIB,
         }
     }
 }
@@ -74,12 +88,13 @@ fn main() -> ExitCode {
     let pattern = client::pattern();
     let root = &arguments.dir;
     let mut short = false;
-    println!("{:<42} {:>10}   rounds", "", "median");
-    for scenario in [Scenario::Start, Scenario::Size, Scenario::Small, Scenario::Memory] {
-        if arguments.only.is_some_and(|only| only != scenario) {
+    table::head();
+    for scenario in Scenario::value_variants() {
+        if arguments.only.is_some_and(|only| only != *scenario) {
             continue;
         }
-        let rounds = if scenario == Scenario::Memory { 1 } else { arguments.rounds };
+        let once = matches!(scenario, Scenario::Memory | Scenario::Records);
+        let rounds = if once { 1 } else { arguments.rounds };
         let free = rustix::fs::statvfs(root).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
         let needs = scenario.needs() * u64::from(rounds);
         if free < needs {
@@ -94,25 +109,20 @@ fn main() -> ExitCode {
         // What a round leaves goes when all are done: a disk that frees room is slow for a while.
         let dir = TempDir::new_in(root).unwrap();
         let root = dir.path();
-        let rounds: Vec<Vec<Figure>> = (0..rounds)
-            .map(|_| match scenario {
-                Scenario::Start => scenarios::start(root),
-                Scenario::Size => scenarios::size(root, &pattern),
-                Scenario::Small => scenarios::small(root, &pattern),
-                Scenario::Memory => scenarios::memory(root, &pattern),
+        let rounds: Vec<Vec<Row>> = (0..rounds)
+            .map(|round| {
+                eprintln!("{}, round {}", scenario.to_possible_value().unwrap().get_name(), round + 1);
+                match scenario {
+                    Scenario::Start => scenarios::start(root),
+                    Scenario::Big => scenarios::big(root, &pattern),
+                    Scenario::Small => scenarios::small(root, &pattern),
+                    Scenario::Relay => relay::relay(root, &pattern),
+                    Scenario::Memory => scenarios::memory(root, &pattern),
+                    Scenario::Records => records::records(root, &pattern),
+                }
             })
             .collect();
-        print(&rounds);
+        table::print(&rounds);
     }
     if short { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn print(rounds: &[Vec<Figure>]) {
-    for (at, (name, _)) in rounds[0].iter().enumerate() {
-        let taken: Vec<f64> = rounds.iter().map(|round| round[at].1).collect();
-        let mut sorted = taken.clone();
-        sorted.sort_by(f64::total_cmp);
-        let all: Vec<String> = taken.iter().map(|value| format!("{value:.2}")).collect();
-        println!("{name:<42} {:>10.2}   {}", sorted[sorted.len() / 2], all.join(" "));
-    }
 }

@@ -1,7 +1,7 @@
 //! A client that costs little: blocking HTTP/1.1 over one connection, from and into one buffer.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,35 +21,48 @@ pub fn pattern() -> Vec<u8> {
     (0..BLOCK).map(|_| next()).collect()
 }
 
-/// A link as a tool uses it.
+/// Where a file that was sent can be fetched, and with what.
+#[derive(Clone)]
 pub struct Link {
-    path: String,
-    secret: String,
+    pub path: String,
+    /// The link's secret; nginx asks for none.
+    pub secret: Option<String>,
+    /// What burnbag calls the transfer.
+    pub transfer: String,
 }
 
 /// One connection, kept alive.
 pub struct Client<'a> {
     stream: BufReader<TcpStream>,
-    token: &'a str,
+    /// `Authorization` of the sender, as a line.
+    sender: String,
     pattern: &'a [u8],
     buffer: Vec<u8>,
 }
 
+fn basic(secret: Option<&str>) -> String {
+    secret.map_or_else(String::new, |secret| {
+        format!("authorization: Basic {}\r\n", STANDARD.encode(format!("x:{secret}")))
+    })
+}
+
 impl<'a> Client<'a> {
-    pub fn connect(server: &'a Server, pattern: &'a [u8]) -> Self {
-        let stream = TcpStream::connect(server.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let stream = BufReader::with_capacity(16 << 10, stream);
-        Self { stream, token: &server.token, pattern, buffer: vec![0; BLOCK / 4] }
+    pub fn connect(server: &Server, pattern: &'a [u8]) -> Self {
+        Self::to(server.address, server.token.as_deref(), pattern)
     }
 
-    /// Sends a file of so many bytes. When it returns they are durable.
-    pub fn send(&mut self, size: u64) -> Link {
-        let auth = STANDARD.encode(format!(":{}", self.token));
+    pub fn to(address: SocketAddr, token: Option<&str>, pattern: &'a [u8]) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let stream = BufReader::with_capacity(16 << 10, stream);
+        Self { stream, sender: basic(token), pattern, buffer: vec![0; BLOCK / 4] }
+    }
+
+    /// Sends a file of so many bytes. When burnbag has answered they are durable.
+    pub fn send(&mut self, name: &str, size: u64) -> Link {
+        let sender = &self.sender;
+        let head = format!("PUT /{name} HTTP/1.1\r\nhost: bench\r\n{sender}content-length: {size}\r\n\r\n");
         let socket = self.stream.get_mut();
-        let head = format!(
-            "PUT /load.bin HTTP/1.1\r\nhost: bench\r\nauthorization: Basic {auth}\r\ncontent-length: {size}\r\n\r\n"
-        );
         socket.write_all(head.as_bytes()).unwrap();
         let mut left = size;
         while left > 0 {
@@ -57,22 +70,23 @@ impl<'a> Client<'a> {
             socket.write_all(&self.pattern[..count]).unwrap();
             left -= count as u64;
         }
-        let length = self.answer("201");
-        let mut text = vec![0; usize::try_from(length).unwrap()];
+        let answer = self.answer("201");
+        let mut text = vec![0; usize::try_from(answer.length).unwrap()];
         self.stream.read_exact(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        let (url, secret) = text.trim_end().split_once('#').unwrap();
-        let path = url.splitn(4, '/').nth(3).unwrap();
-        Link { path: format!("/{path}"), secret: secret.to_owned() }
+        match text.trim_end().split_once('#') {
+            Some((url, secret)) => {
+                let path = format!("/{}", url.splitn(4, '/').nth(3).unwrap());
+                Link { path, secret: Some(secret.to_owned()), transfer: answer.transfer }
+            }
+            None => Link { path: format!("/{name}"), secret: None, transfer: String::new() },
+        }
     }
 
     /// Fetches a file and compares it with what was sent.
     pub fn fetch(&mut self, link: &Link, size: u64) {
-        let auth = STANDARD.encode(format!("x:{}", link.secret));
-        let head =
-            format!("GET {} HTTP/1.1\r\nhost: bench\r\nauthorization: Basic {auth}\r\n\r\n", link.path);
-        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
-        assert_eq!(self.answer("200"), size);
+        self.ask("GET", &link.path, &basic(link.secret.as_deref()));
+        assert_eq!(self.answer("200").length, size);
         let mut at = 0;
         while at < size {
             let start = usize::try_from(at).unwrap() % BLOCK;
@@ -84,9 +98,29 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Reads a head of this status; how long the body is.
-    fn answer(&mut self, status: &str) -> u64 {
-        let (mut head, mut length) = (String::new(), 0);
+    /// Asks for a file's head alone.
+    pub fn look(&mut self, link: &Link) {
+        self.ask("HEAD", &link.path, &basic(link.secret.as_deref()));
+        self.answer("200");
+    }
+
+    /// Ends a transfer.
+    pub fn delete(&mut self, link: &Link) {
+        let path = format!("/api/v1/transfers/{}", link.transfer);
+        let sender = self.sender.clone();
+        self.ask("DELETE", &path, &sender);
+        let length = self.answer("204").length;
+        assert_eq!(length, 0);
+    }
+
+    fn ask(&mut self, method: &str, path: &str, authorization: &str) {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n{authorization}\r\n");
+        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
+    }
+
+    /// Reads a head of this status.
+    fn answer(&mut self, status: &str) -> Answer {
+        let (mut head, mut answer) = (String::new(), Answer::default());
         loop {
             let begun = head.len();
             assert!(self.stream.read_line(&mut head).unwrap() > 0, "no answer: {head}");
@@ -94,17 +128,23 @@ impl<'a> Client<'a> {
             if line.is_empty() {
                 break;
             }
-            if let Some((name, value)) = line.split_once(": ")
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.parse().unwrap();
+            match line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value)) {
+                Some((name, value)) if name == "content-length" => answer.length = value.parse().unwrap(),
+                Some((name, value)) if name == "burnbag-transfer" => value.clone_into(&mut answer.transfer),
+                _ => {}
             }
         }
         if head.split(' ').nth(1) != Some(status) {
             let mut text = String::new();
-            let _ = self.stream.by_ref().take(length).read_to_string(&mut text);
+            let _ = self.stream.by_ref().take(answer.length).read_to_string(&mut text);
             panic!("{head}{text}");
         }
-        length
+        answer
     }
+}
+
+#[derive(Default)]
+struct Answer {
+    length: u64,
+    transfer: String,
 }

@@ -1,96 +1,167 @@
-//! What is measured. Each gives one round of named figures, on servers of its own.
+//! Time, CPU time and memory of transfers, side by side with nginx on the same disk.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
-use crate::client::{BLOCK, Client, Link};
+use crate::client::{Client, Link};
 use crate::server::{Server, children_cpu};
+use crate::table::{Row, own};
 
 pub const GIB: u64 = 1 << 30;
 /// Small files are of this size.
 pub const SMALL: u64 = 100 << 10;
 /// Small files are sent and fetched by so many at once.
-const AT_ONCE: usize = 32;
+pub const AT_ONCE: usize = 32;
 /// Small files of one sender.
-const EACH: usize = 150;
+pub const EACH: usize = 150;
 /// Big files at once.
 pub const BIG_AT_ONCE: u64 = 64;
 /// Big files are of this size.
 pub const BIG: u64 = 256 << 20;
 
-/// A figure: what it is, and how much.
-pub type Figure = (&'static str, f64);
-
 /// How long it takes to be ready, and what it holds when nothing happens.
-pub fn start(root: &Path) -> Vec<Figure> {
-    let server = Server::start(root);
+pub fn start(root: &Path) -> Vec<Row> {
+    let server = Server::burnbag(root);
     park_timeout(Duration::from_secs(2));
-    vec![("start to ready, ms", server.ready.as_secs_f64() * 1e3), ("idle RSS, MiB", server.memory().0)]
-}
-
-/// One file of 1 GiB up and down, beside `cp` and `fsync` of the same bytes.
-pub fn size(root: &Path, pattern: &[u8]) -> Vec<Figure> {
-    let server = Server::start(root);
-    let mut client = Client::connect(&server, pattern);
-    let (up, up_cpu, link) = costs(&server, || client.send(GIB));
-    let peak_up = server.memory().1;
-    let (down, down_cpu, ()) = costs(&server, || client.fetch(&link, GIB));
-    let (copied, copied_cpu) = copied(server.dir(), pattern);
     vec![
-        ("1 GiB up, s", up),
-        ("1 GiB up, CPU s", up_cpu.all),
-        ("1 GiB up, CPU s in user space", up_cpu.user),
-        ("1 GiB up, peak RSS MiB", peak_up),
-        ("1 GiB down, s", down),
-        ("1 GiB down, CPU s", down_cpu.all),
-        ("1 GiB down, CPU s in user space", down_cpu.user),
-        ("1 GiB up and down, peak RSS MiB", server.memory().1),
-        ("1 GiB, cp and fsync, s", copied),
-        ("1 GiB, cp, CPU s", copied_cpu),
+        own("start to ready, ms", "≤ 100", server.ready.as_secs_f64() * 1e3),
+        own("idle RSS, MiB", "≤ 25", server.memory().0),
     ]
 }
 
-/// 100 KiB files by 32 at once, beside 32 threads that write and sync such files.
-pub fn small(root: &Path, pattern: &[u8]) -> Vec<Figure> {
-    let server = Server::start(root);
-    let files = (AT_ONCE * EACH) as f64;
+/// What one file of 1 GiB took of one server.
+struct Big {
+    up: Cost,
+    /// The upload and the sync of what it left.
+    synced: Option<Cost>,
+    /// The first download after the upload.
+    first: Cost,
+    again: Cost,
+    peak: f64,
+}
+
+fn one_big(server: &Server, pattern: &[u8]) -> Big {
+    let mut client = Client::connect(server, pattern);
+    let (up, link) = cost(server, || client.send("plain", GIB));
+    let synced = server.token.is_none().then(|| {
+        let before = children_cpu();
+        let (mut synced, ()) = cost(server, || {
+            let link = client.send("synced", GIB);
+            let done = Command::new("sync").arg(server.file(&link.path)).status().unwrap();
+            assert!(done.success(), "sync failed");
+        });
+        synced.cpu += children_cpu() - before;
+        synced
+    });
+    let peak_up = server.memory().1;
+    let (first, ()) = cost(server, || client.fetch(&link, GIB));
+    let (again, ()) = cost(server, || client.fetch(&link, GIB));
+    Big { up, synced, first, again, peak: peak_up.max(server.memory().1) }
+}
+
+/// One file of 1 GiB up and down.
+pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
+    let ours = one_big(&Server::burnbag(root), pattern);
+    let peer = one_big(&Server::nginx(root), pattern);
+    let row = |name, aim, of: fn(&Big) -> f64, synced: Option<f64>| Row {
+        name,
+        aim,
+        cells: [Some(of(&ours)), Some(of(&peer)), synced],
+    };
+    let synced = peer.synced.as_ref();
+    let beside = |peer: f64, ours: f64| Some(peer / ours);
+    vec![
+        row("1 GiB up, s", "", |big| big.up.seconds, synced.map(|up| up.seconds)),
+        Row {
+            name: "the same: speed of burnbag beside it",
+            aim: "≥ 0.8 of the synced",
+            cells: [
+                None,
+                beside(peer.up.seconds, ours.up.seconds),
+                synced.and_then(|up| beside(up.seconds, ours.up.seconds)),
+            ],
+        },
+        row("1 GiB up, CPU s", "≤ 1.5", |big| big.up.cpu, synced.map(|up| up.cpu)),
+        row("the same: in user space", "", |big| big.up.user, None),
+        row("1 GiB down, the first time, s", "", |big| big.first.seconds, None),
+        row("1 GiB down, the first time, CPU s", "", |big| big.first.cpu, None),
+        row("1 GiB down, again, s", "", |big| big.again.seconds, None),
+        Row {
+            name: "the same: speed of burnbag beside it",
+            aim: "≥ 0.8",
+            cells: [None, beside(peer.again.seconds, ours.again.seconds), None],
+        },
+        row("1 GiB down, again, CPU s", "≤ 0.8", |big| big.again.cpu, None),
+        row("the same: in user space", "", |big| big.again.user, None),
+        row("1 GiB up and down, peak RSS MiB", "", |big| big.peak, None),
+    ]
+}
+
+/// What many small files took of one server.
+struct Many {
+    up: Cost,
+    down: Cost,
+    peak: f64,
+}
+
+fn many_small(server: &Server, pattern: &[u8], sync: bool) -> Many {
     let mut links: Vec<Vec<Link>> = (0..AT_ONCE).map(|_| Vec::new()).collect();
-    let (up, up_cpu, ()) = costs(&server, || {
+    let (up, ()) = cost(server, || {
         std::thread::scope(|scope| {
-            for links in &mut links {
-                let mut client = Client::connect(&server, pattern);
-                scope.spawn(move || links.extend((0..EACH).map(|_| client.send(SMALL))));
+            for (sender, links) in links.iter_mut().enumerate() {
+                let mut client = Client::connect(server, pattern);
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        let link = client.send(&format!("{sender}-{number}"), SMALL);
+                        if sync {
+                            File::open(server.file(&link.path)).unwrap().sync_all().unwrap();
+                        }
+                        links.push(link);
+                    }
+                });
             }
         });
     });
-    let (down, down_cpu, ()) = costs(&server, || {
+    let (down, ()) = cost(server, || {
         std::thread::scope(|scope| {
             for links in &links {
-                let mut client = Client::connect(&server, pattern);
+                let mut client = Client::connect(server, pattern);
                 scope.spawn(move || links.iter().for_each(|link| client.fetch(link, SMALL)));
             }
         });
     });
+    Many { up, down, peak: server.memory().1 }
+}
+
+/// 100 KiB files by 32 at once.
+pub fn small(root: &Path, pattern: &[u8]) -> Vec<Row> {
+    let ours = many_small(&Server::burnbag(root), pattern, false);
+    let peer = many_small(&Server::nginx(root), pattern, false);
+    let synced = many_small(&Server::nginx(root), pattern, true);
+    let files = (AT_ONCE * EACH) as f64;
+    let row = |name, aim, of: &dyn Fn(&Many) -> f64| Row {
+        name,
+        aim,
+        cells: [Some(of(&ours)), Some(of(&peer)), Some(of(&synced))],
+    };
     vec![
-        ("100 KiB up, files/s", files / up),
-        ("100 KiB up, CPU ms each", up_cpu.all * 1e3 / files),
-        ("100 KiB down, files/s", files / down),
-        ("100 KiB down, CPU ms each", down_cpu.all * 1e3 / files),
-        ("100 KiB, peak RSS MiB", server.memory().1),
-        ("100 KiB written and synced, files/s", written(server.dir(), pattern)),
+        row("100 KiB up, 32 at once, files/s", "≥ 1,500", &|many| files / many.up.seconds),
+        row("the same: CPU ms each", "", &|many| many.up.cpu * 1e3 / files),
+        row("100 KiB down, 32 at once, files/s", "", &|many| files / many.down.seconds),
+        row("the same: CPU ms each", "", &|many| many.down.cpu * 1e3 / files),
+        row("100 KiB up and down, peak RSS MiB", "", &|many| many.peak),
     ]
 }
 
 /// 64 uploads of 256 MiB at once, then 64 downloads.
-pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Figure> {
-    let server = Server::start(root);
+pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Row> {
+    let server = Server::burnbag(root);
     let begin = Barrier::new(usize::try_from(BIG_AT_ONCE).unwrap());
-    let (up, up_cpu, links) = costs(&server, || {
+    let (up, links) = cost(&server, || {
         std::thread::scope(|scope| {
             let senders: Vec<_> = (0..BIG_AT_ONCE)
                 .map(|_| {
@@ -98,7 +169,7 @@ pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Figure> {
                     scope.spawn(move || {
                         let mut client = Client::connect(server, pattern);
                         begin.wait();
-                        client.send(BIG)
+                        client.send("load.bin", BIG)
                     })
                 })
                 .collect();
@@ -106,7 +177,7 @@ pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Figure> {
         })
     });
     let peak_up = server.memory().1;
-    let (down, down_cpu, ()) = costs(&server, || {
+    let (down, ()) = cost(&server, || {
         std::thread::scope(|scope| {
             for link in &links {
                 let mut client = Client::connect(&server, pattern);
@@ -118,62 +189,29 @@ pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Figure> {
     let (after, peak) = server.memory();
     let gib = (BIG_AT_ONCE * BIG / GIB) as f64;
     vec![
-        ("64 x 256 MiB up, MiB/s", gib * 1024.0 / up),
-        ("64 x 256 MiB up, CPU s a GiB", up_cpu.all / gib),
-        ("64 x 256 MiB up, peak RSS MiB", peak_up),
-        ("64 x 256 MiB down, MiB/s", gib * 1024.0 / down),
-        ("64 x 256 MiB down, CPU s a GiB", down_cpu.all / gib),
-        ("64 x 256 MiB up and down, peak RSS MiB", peak),
-        ("RSS afterwards, MiB", after),
+        own("64 x 256 MiB up, MiB/s", "", gib * 1024.0 / up.seconds),
+        own("64 x 256 MiB up, CPU s a GiB", "", up.cpu / gib),
+        own("64 x 256 MiB up, peak RSS MiB", "≤ 400", peak_up),
+        own("64 x 256 MiB down, MiB/s", "", gib * 1024.0 / down.seconds),
+        own("64 x 256 MiB down, CPU s a GiB", "", down.cpu / gib),
+        own("64 x 256 MiB up and down, peak RSS MiB", "≤ 400", peak),
+        own("RSS afterwards, MiB", "", after),
     ]
 }
 
-/// CPU seconds of the server.
-struct Cpu {
+/// Seconds, and CPU seconds of a server.
+struct Cost {
+    seconds: f64,
     /// In user space and in the kernel.
-    all: f64,
+    cpu: f64,
     user: f64,
 }
 
-/// Seconds, and CPU seconds of the server.
-fn costs<T>(server: &Server, work: impl FnOnce() -> T) -> (f64, Cpu, T) {
-    let (begun, (user, system)) = (Instant::now(), server.cpu());
+fn cost<T>(server: &Server, work: impl FnOnce() -> T) -> (Cost, T) {
+    let (begun, before) = (Instant::now(), server.cpu());
     let done = work();
     let seconds = begun.elapsed().as_secs_f64();
     let now = server.cpu();
-    let user = now.0 - user;
-    (seconds, Cpu { all: user + now.1 - system, user }, done)
-}
-
-/// Seconds that `cp` and `fsync` take for 1 GiB that is in the page cache, and CPU seconds of `cp`.
-fn copied(dir: &Path, pattern: &[u8]) -> (f64, f64) {
-    let (from, to) = (dir.join("from"), dir.join("to"));
-    let mut file = File::create(&from).unwrap();
-    for _ in 0..GIB / BLOCK as u64 {
-        file.write_all(pattern).unwrap();
-    }
-    file.sync_all().unwrap();
-    let (begun, cpu) = (Instant::now(), children_cpu());
-    let copied = Command::new("cp").arg("--reflink=never").args([&from, &to]).status().unwrap();
-    assert!(copied.success(), "cp failed");
-    File::open(&to).unwrap().sync_all().unwrap();
-    (begun.elapsed().as_secs_f64(), children_cpu() - cpu)
-}
-
-/// Files a second that as many threads write and sync, without names that last.
-fn written(dir: &Path, pattern: &[u8]) -> f64 {
-    let begun = Instant::now();
-    let bytes = &pattern[..usize::try_from(SMALL).unwrap()];
-    std::thread::scope(|scope| {
-        for thread in 0..AT_ONCE {
-            scope.spawn(move || {
-                for number in 0..EACH {
-                    let mut file = File::create(dir.join(format!("{thread}-{number}"))).unwrap();
-                    file.write_all(bytes).unwrap();
-                    file.sync_all().unwrap();
-                }
-            });
-        }
-    });
-    (AT_ONCE * EACH) as f64 / begun.elapsed().as_secs_f64()
+    let user = now.user - before.user;
+    (Cost { seconds, cpu: user + now.system - before.system, user }, done)
 }

@@ -75,8 +75,11 @@ enum Sink {
     None,
     Open(Box<dyn BlobUpload>),
     /// A part is written while the next one is filled. The task ends by itself, and then drops what nobody waits for.
-    Writing(JoinHandle<(Box<dyn BlobUpload>, Result<Zeroizing<Vec<u8>>, BlobError>)>),
+    Writing(JoinHandle<(Box<dyn BlobUpload>, Written)>),
 }
+
+/// The buffer that a part was in.
+type Written = Result<Zeroizing<Vec<u8>>, BlobError>;
 
 impl<'a> Appending<'a> {
     /// Takes the buffer that was reserved and starts the run.
@@ -194,14 +197,14 @@ impl<'a> Appending<'a> {
     /// Sends the full part. Goes on in a second buffer while it is written, or in the same one after.
     async fn send_part(&mut self) -> Result<(), ServiceError> {
         let full = Zeroizing::new(self.writer.next_part(Vec::new())?);
-        let (mut sink, spare) = match self.written().await? {
-            (Some(sink), spare) => (sink, spare),
-            (None, _) => {
-                let sink = self.service.blobs.open(&self.blob).await?;
-                self.journalled = Some(sink.id().to_owned());
-                self.touch(self.service.clock.now()).await?;
-                (sink, None)
-            }
+        let (sink, spare) = self.written().await?;
+        let mut sink = if let Some(sink) = sink {
+            sink
+        } else {
+            let sink = self.service.blobs.open(&self.blob).await?;
+            self.journalled = Some(sink.id().to_owned());
+            self.touch(self.service.clock.now()).await?;
+            sink
         };
         self.parts += 1;
         if self.parts.is_multiple_of(LOOK_AT_ROOM) {

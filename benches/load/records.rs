@@ -1,0 +1,302 @@
+//! A million live records: what a request takes beside them, and how late a hundred thousand of them are ended.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::thread::park_timeout;
+use std::time::{Duration, Instant};
+
+use burnbag::clock::{Clock as _, SystemClock, Timestamp};
+use burnbag::crypto::{
+    FileMeta, Header, LinkSecret, OWNER, PasswordBlock, PasswordKey, Run, TransferKey, seal_runs, seal_slot,
+};
+use burnbag::service::Service;
+use burnbag::transfer::policy::Expires;
+use burnbag::transfer::{
+    AccountId, BlobKey, Change, Context, FileId, InstanceId, LinkId, NewFile, NewLink, NewTransfer, Object,
+    TeamId, Transfer, TransferId, WholeFile,
+};
+use rand::RngExt as _;
+use tempfile::TempDir;
+
+use crate::client::{Client, Link};
+use crate::server::{Server, free_address};
+use crate::service;
+use crate::table::{Row, own};
+
+/// Live records before, and with the million.
+const FEW: usize = 10_000;
+pub const MANY: usize = 1_000_000;
+/// Due in the same second.
+const DUE: usize = 100_000;
+/// One commit of the seed.
+const BATCH: usize = 500;
+/// Requests of each kind.
+const REQUESTS: usize = 1000;
+/// What is sent and fetched beside the records.
+const SIZE: u64 = 1024;
+/// The seed of [`DUE`] must be through, and its events in the log, within this time.
+const PREPARATION: Duration = Duration::from_mins(4);
+
+/// Requests with few and with many live records, then many due at once.
+pub fn records(root: &Path, pattern: &[u8]) -> Vec<Row> {
+    let dir = TempDir::new_in(root).unwrap().keep();
+    let mut seed = Seed { dir: dir.clone(), token: String::new(), links: Vec::new() };
+    let far = || SystemClock.now().after(Duration::from_secs(rand::rng().random_range(86_400..6 * 86_400)));
+    seed.grow(FEW, &far, false);
+    let few_bytes = seed.database();
+    let server = seed.serve();
+    let few = Requests::run(&server, &seed.links, pattern);
+    drop(server);
+    seed.grow(MANY - FEW, &far, false);
+    let many_bytes = seed.database();
+    let deadline = SystemClock.now().after(PREPARATION);
+    seed.grow(DUE, &|| deadline, true);
+    let server = seed.serve();
+    let many = Requests::run(&server, &seed.links[..MANY], pattern);
+    assert!(SystemClock.now() < deadline, "the preparation took longer than {PREPARATION:?}");
+    let late = lateness(&dir, deadline);
+    let memory = server.memory().1;
+    vec![
+        own("median request beside 10,000 live records, ms", "", few.all()),
+        own("median request beside 1,000,000, ms", "", many.all()),
+        own("the same: 1,000,000 beside 10,000", "≤ 1.2", many.all() / few.all()),
+        own("HEAD of a random file: 1,000,000 beside 10,000", "", median(&many.look) / median(&few.look)),
+        own("PUT of 1 KiB: 1,000,000 beside 10,000", "", median(&many.send) / median(&few.send)),
+        own("GET of 1 KiB: 1,000,000 beside 10,000", "", median(&many.fetch) / median(&few.fetch)),
+        own("DELETE: 1,000,000 beside 10,000", "", median(&many.delete) / median(&few.delete)),
+        own("database bytes a live record, 10,000", "", few_bytes as f64 / FEW as f64),
+        own("database bytes a live record, 1,000,000", "", many_bytes as f64 / MANY as f64),
+        own("100,000 due at once: ended − deadline, p50 s", "", late.ended(50)),
+        own("100,000 due at once: ended − deadline, p99 s", "≤ 5", late.ended(99)),
+        own("the same: last object gone after, s", "", late.gone),
+        own("beside 1,000,000: peak RSS MiB", "", memory),
+    ]
+}
+
+/// A directory that records are put into while nothing serves from it.
+struct Seed {
+    dir: PathBuf,
+    token: String,
+    links: Vec<Link>,
+}
+
+impl Seed {
+    /// Puts `count` more transfers of one file there, as an upload leaves them; with their objects, or without.
+    fn grow(&mut self, count: usize, deadline: &dyn Fn() -> Timestamp, objects: bool) {
+        let runtime = service::runtime();
+        runtime.block_on(async {
+            let app = service::open(&self.dir, free_address(), "").await;
+            if self.token.is_empty() {
+                self.token = service::token(&app).await;
+            }
+            let account = app.service.account("admin").await.unwrap();
+            let objects = objects.then(|| self.dir.join("data/objects"));
+            for done in (0..count).step_by(BATCH) {
+                let mut changes = Vec::with_capacity(BATCH);
+                for _ in done..count.min(done + BATCH) {
+                    let (change, link) = available(&app.service, account.team, account.id, deadline());
+                    if let Some(objects) = &objects {
+                        for key in change.record().blob_keys() {
+                            let path = objects.join(key.to_string());
+                            fs::create_dir_all(path.parent().unwrap()).unwrap();
+                            fs::write(path, b"sealed").unwrap();
+                        }
+                    }
+                    changes.push(change);
+                    self.links.push(link);
+                }
+                for answer in app.service.records.commit_all(changes).await {
+                    answer.unwrap();
+                }
+            }
+        });
+    }
+
+    /// Bytes of the database, all of it checkpointed.
+    fn database(&self) -> u64 {
+        fs::metadata(self.dir.join("data/burnbag.db")).unwrap().len()
+    }
+
+    /// Serves from it, with all events of the seed in the log.
+    fn serve(&self) -> Server {
+        let server = Server::burnbag_on(self.dir.clone(), self.token.clone());
+        let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
+        let waiting = || db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0)).unwrap();
+        let end = Instant::now() + Duration::from_mins(20);
+        while waiting() > 0 {
+            assert!(Instant::now() < end, "the relay is not through");
+            park_timeout(Duration::from_millis(200));
+        }
+        server
+    }
+}
+
+/// A transfer with one file and one link, sealed as the service seals it.
+fn available(service: &Service, team: TeamId, owner: AccountId, deadline: Timestamp) -> (Change, Link) {
+    let context = Context::system(InstanceId::from_bytes([1; 16]), SystemClock.now());
+    let (id, file) = (TransferId::generate(context.now), FileId::generate(context.now));
+    let (key, secret) = (TransferKey::generate(), LinkSecret::generate());
+    let link = LinkId::from_bytes(secret.link_id(0));
+    let (password, block) = (PasswordKey::none(), PasswordBlock::none());
+    let slot = |of: &[u8; 16]| {
+        let deadline = deadline.as_millis();
+        seal_slot(&service.keks, &secret, &password, &block, id.as_bytes(), of, deadline, &key)
+            .as_bytes()
+            .to_vec()
+    };
+    let name = format!("report-{}.pdf", rand::random::<u32>());
+    let meta_key = key.meta_key(id.as_bytes());
+    let meta = |size: Option<u64>| {
+        let meta = FileMeta {
+            name: name.clone(),
+            r#type: Some("application/pdf".to_owned()),
+            size,
+            sha256: size.map(|_| hex::encode(rand::random::<[u8; 32]>())),
+            runs: size.map(|_| 1),
+        };
+        meta.seal(&meta_key, id.as_bytes(), file.as_bytes())
+    };
+    let object = BlobKey::generate(0, id, file, 0);
+    let runs = [Run { header: Header::generate().to_bytes(), length: SIZE, object: 0 }];
+    let runs = seal_runs(&meta_key, id.as_bytes(), file.as_bytes(), 0, &runs).unwrap();
+    let new = NewTransfer {
+        id,
+        team,
+        owner,
+        expires: Expires::At(deadline),
+        commitment: key.commitment(id.as_bytes()),
+        owner_slot: slot(&OWNER),
+        upload_deadline: deadline,
+    };
+    let begun = NewFile { id: file, object: object.clone(), sealed: meta(None), upload_deadline: deadline };
+    let whole = WholeFile {
+        id: file,
+        objects: vec![Object { key: object, size: Some(SIZE + 56) }],
+        sealed: meta(Some(SIZE)),
+        runs: vec![runs],
+        size: SIZE,
+        content_mac: rand::random(),
+    };
+    let minted = NewLink { id: link, n: Some(0), downloads: Some(1), slot: slot(link.as_bytes()) };
+    let change = Transfer::create(new, &context)
+        .and_then(|transfer, context| transfer.start_file(begun, context))
+        .and_then(|change| change.and_then(|transfer, context| transfer.finish_file(whole, context)))
+        .and_then(|change| {
+            change.and_then(|transfer, context| transfer.complete(vec![minted], slot(&OWNER), context))
+        })
+        .unwrap();
+    let path = format!("/d/{link}/{name}");
+    (change, Link { path, secret: Some(secret.to_text().to_string()), transfer: id.to_string() })
+}
+
+/// Milliseconds of each request, by kind.
+#[derive(Default)]
+struct Requests {
+    look: Vec<f64>,
+    send: Vec<f64>,
+    fetch: Vec<f64>,
+    delete: Vec<f64>,
+}
+
+impl Requests {
+    /// One after another over one connection, the kinds by turns.
+    fn run(server: &Server, links: &[Link], pattern: &[u8]) -> Self {
+        let mut client = Client::connect(server, pattern);
+        let mut requests = Self::default();
+        for _ in 0..REQUESTS {
+            let link = &links[rand::rng().random_range(0..links.len())];
+            timed(&mut requests.look, || client.look(link));
+            let link = timed(&mut requests.send, || client.send("beside", SIZE));
+            timed(&mut requests.fetch, || client.fetch(&link, SIZE));
+            timed(&mut requests.delete, || client.delete(&link));
+        }
+        requests
+    }
+
+    /// The median of all kinds, each with the same weight.
+    fn all(&self) -> f64 {
+        [&self.look, &self.send, &self.fetch, &self.delete].map(|kind| median(kind)).iter().sum::<f64>() / 4.0
+    }
+}
+
+fn timed<T>(times: &mut Vec<f64>, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    times.push(begun.elapsed().as_secs_f64() * 1e3);
+    done
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+struct Lateness {
+    /// Seconds after the deadline at which each was ended, in order.
+    late: Vec<f64>,
+    /// Seconds after the deadline until the last object was confirmed gone.
+    gone: f64,
+}
+
+impl Lateness {
+    fn ended(&self, percentile: usize) -> f64 {
+        self.late[self.late.len() * percentile / 100]
+    }
+}
+
+/// Follows the audit log until all that was due is ended and purged.
+fn lateness(dir: &Path, deadline: Timestamp) -> Lateness {
+    let mut log = Follow { dir: dir.join("data/audit/0"), read: HashMap::new() };
+    let (mut late, mut gone) = (Vec::with_capacity(DUE), Vec::with_capacity(DUE));
+    let end = deadline.after(Duration::from_mins(5));
+    while gone.len() < DUE {
+        assert!(SystemClock.now() < end, "{} ended and {} gone of {DUE}", late.len(), gone.len());
+        park_timeout(Duration::from_secs(1));
+        log.lines(|line| {
+            let to = match line {
+                _ if line.contains(r#""type":"transfer.expired""#) => &mut late,
+                _ if line.contains(r#""type":"transfer.purged""#) => &mut gone,
+                _ => return,
+            };
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let at: Timestamp = serde_json::from_value(line["time"].clone()).unwrap();
+            if at >= deadline {
+                to.push(at.since(deadline).as_secs_f64());
+            }
+        });
+    }
+    assert_eq!(late.len(), DUE, "an event is there twice");
+    late.sort_by(f64::total_cmp);
+    gone.sort_by(f64::total_cmp);
+    Lateness { late, gone: gone[DUE - 1] }
+}
+
+/// Reads each line of a growing log once.
+struct Follow {
+    dir: PathBuf,
+    read: HashMap<PathBuf, u64>,
+}
+
+impl Follow {
+    fn lines(&mut self, mut each: impl FnMut(&str)) {
+        let mut segments: Vec<PathBuf> = fs::read_dir(&self.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .collect();
+        segments.sort();
+        for path in segments {
+            let read = self.read.entry(path.clone()).or_default();
+            let mut file = File::open(&path).unwrap();
+            file.seek(SeekFrom::Start(*read)).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            *read += whole as u64;
+            text[..whole].lines().for_each(&mut each);
+        }
+    }
+}
