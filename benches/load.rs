@@ -46,6 +46,9 @@ struct Arguments {
     /// Rounds; the table shows medians, with the least and the most
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
+    /// Live records; a tenth as many more are due at once
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(20_000..))]
+    live: u32,
     /// Where the fresh directories are made: the disk to measure
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
@@ -66,7 +69,7 @@ enum Scenario {
     Relay,
     /// 64 uploads of 256 MiB at once, then 64 downloads; one round
     Memory,
-    /// Requests beside a million live records, and 100,000 due at once; one round
+    /// Requests beside a million live records, then 100,000 due at once; one round
     Records,
 }
 
@@ -118,7 +121,7 @@ fn main() -> ExitCode {
                     Scenario::Small => scenarios::small(root, &pattern),
                     Scenario::Relay => relay::relay(root, &pattern),
                     Scenario::Memory => scenarios::memory(root, &pattern),
-                    Scenario::Records => records::records(root, &pattern),
+                    Scenario::Records => records::records(root, &pattern, arguments.live as usize),
                 }
             })
             .collect();

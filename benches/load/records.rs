@@ -25,53 +25,58 @@ use crate::server::{Server, free_address};
 use crate::service;
 use crate::table::{Row, own};
 
-/// Live records before, and with the million.
+/// Live records that the many are compared with.
 const FEW: usize = 10_000;
-pub const MANY: usize = 1_000_000;
-/// Due in the same second.
-const DUE: usize = 100_000;
+/// One in so many as live is due in the same second, on top of them.
+const DUE_SHARE: usize = 10;
 /// One commit of the seed.
 const BATCH: usize = 500;
 /// Requests of each kind.
 const REQUESTS: usize = 1000;
 /// What is sent and fetched beside the records.
 const SIZE: u64 = 1024;
-/// The seed of [`DUE`] must be through, and its events in the log, within this time.
+/// The seed of what is due must be through, and its events in the log, within this time.
 const PREPARATION: Duration = Duration::from_mins(4);
 
-/// Requests with few and with many live records, then many due at once.
-pub fn records(root: &Path, pattern: &[u8]) -> Vec<Row> {
+/// Requests with few and with `live` records, then a tenth as many due at once.
+pub fn records(root: &Path, pattern: &[u8], live: usize) -> Vec<Row> {
     let dir = TempDir::new_in(root).unwrap().keep();
+    let due = live / DUE_SHARE;
     let mut seed = Seed { dir: dir.clone(), token: String::new(), links: Vec::new() };
     let far = || SystemClock.now().after(Duration::from_secs(rand::rng().random_range(86_400..6 * 86_400)));
     seed.grow(FEW, &far, false);
-    let few_bytes = seed.database();
     let server = seed.serve();
+    let few_bytes = seed.database();
     let few = Requests::run(&server, &seed.links, pattern);
     drop(server);
-    seed.grow(MANY - FEW, &far, false);
-    let many_bytes = seed.database();
-    let deadline = SystemClock.now().after(PREPARATION);
-    seed.grow(DUE, &|| deadline, true);
+    seed.grow(live - FEW, &far, false);
     let server = seed.serve();
-    let many = Requests::run(&server, &seed.links[..MANY], pattern);
+    let many_bytes = seed.database();
+    let many = Requests::run(&server, &seed.links, pattern);
+    drop(server);
+    let deadline = SystemClock.now().after(PREPARATION);
+    seed.grow(due, &|| deadline, true);
+    let server = seed.serve();
     assert!(SystemClock.now() < deadline, "the preparation took longer than {PREPARATION:?}");
-    let late = lateness(&dir, deadline);
+    let late = lateness(&dir, deadline, due);
     let memory = server.memory().1;
+    let beside = |kind: &str, of: fn(&Requests) -> f64, aim| {
+        own(format!("{kind}: beside {live} live records, of that beside {FEW}"), aim, of(&many) / of(&few))
+    };
     vec![
-        own("median request beside 10,000 live records, ms", "", few.all()),
-        own("median request beside 1,000,000, ms", "", many.all()),
-        own("the same: 1,000,000 beside 10,000", "≤ 1.2", many.all() / few.all()),
-        own("HEAD of a random file: 1,000,000 beside 10,000", "", median(&many.look) / median(&few.look)),
-        own("PUT of 1 KiB: 1,000,000 beside 10,000", "", median(&many.send) / median(&few.send)),
-        own("GET of 1 KiB: 1,000,000 beside 10,000", "", median(&many.fetch) / median(&few.fetch)),
-        own("DELETE: 1,000,000 beside 10,000", "", median(&many.delete) / median(&few.delete)),
-        own("database bytes a live record, 10,000", "", few_bytes as f64 / FEW as f64),
-        own("database bytes a live record, 1,000,000", "", many_bytes as f64 / MANY as f64),
-        own("100,000 due at once: ended − deadline, p50 s", "", late.ended(50)),
-        own("100,000 due at once: ended − deadline, p99 s", "≤ 5", late.ended(99)),
+        own(format!("median request beside {FEW} live records, ms"), "", few.all()),
+        own(format!("median request beside {live}, ms"), "", many.all()),
+        beside("the same", Requests::all, "≤ 1.2"),
+        beside("HEAD of a random file", |of| median(&of.look), ""),
+        beside("PUT of 1 KiB", |of| median(&of.send), ""),
+        beside("GET of 1 KiB", |of| median(&of.fetch), ""),
+        beside("DELETE", |of| median(&of.delete), ""),
+        own(format!("database bytes a live record, {FEW}"), "", few_bytes / FEW as f64),
+        own(format!("database bytes a live record, {live}"), "", many_bytes / live as f64),
+        own(format!("{due} due at once: ended − deadline, p50 s"), "", late.ended(50)),
+        own(format!("{due} due at once: ended − deadline, p99 s"), "≤ 5", late.ended(99)),
         own("the same: last object gone after, s", "", late.gone),
-        own("beside 1,000,000: peak RSS MiB", "", memory),
+        own("the same: peak RSS MiB", "", memory),
     ]
 }
 
@@ -114,9 +119,11 @@ impl Seed {
         });
     }
 
-    /// Bytes of the database, all of it checkpointed.
-    fn database(&self) -> u64 {
-        fs::metadata(self.dir.join("data/burnbag.db")).unwrap().len()
+    /// Bytes of the database that are in use.
+    fn database(&self) -> f64 {
+        let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
+        let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, f64>(0)).unwrap();
+        (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
     }
 
     /// Serves from it, with all events of the seed in the log.
@@ -248,12 +255,12 @@ impl Lateness {
 }
 
 /// Follows the audit log until all that was due is ended and purged.
-fn lateness(dir: &Path, deadline: Timestamp) -> Lateness {
+fn lateness(dir: &Path, deadline: Timestamp, due: usize) -> Lateness {
     let mut log = Follow { dir: dir.join("data/audit/0"), read: HashMap::new() };
-    let (mut late, mut gone) = (Vec::with_capacity(DUE), Vec::with_capacity(DUE));
+    let (mut late, mut gone) = (Vec::with_capacity(due), Vec::with_capacity(due));
     let end = deadline.after(Duration::from_mins(5));
-    while gone.len() < DUE {
-        assert!(SystemClock.now() < end, "{} ended and {} gone of {DUE}", late.len(), gone.len());
+    while gone.len() < due {
+        assert!(SystemClock.now() < end, "{} ended and {} gone of {due}", late.len(), gone.len());
         park_timeout(Duration::from_secs(1));
         log.lines(|line| {
             let to = match line {
@@ -268,10 +275,10 @@ fn lateness(dir: &Path, deadline: Timestamp) -> Lateness {
             }
         });
     }
-    assert_eq!(late.len(), DUE, "an event is there twice");
+    assert_eq!(late.len(), due, "an event is there twice");
     late.sort_by(f64::total_cmp);
     gone.sort_by(f64::total_cmp);
-    Lateness { late, gone: gone[DUE - 1] }
+    Lateness { late, gone: gone[due - 1] }
 }
 
 /// Reads each line of a growing log once.

@@ -67,8 +67,8 @@ fn one_big(server: &Server, pattern: &[u8]) -> Big {
 pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
     let ours = one_big(&Server::burnbag(root), pattern);
     let peer = one_big(&Server::nginx(root), pattern);
-    let row = |name, aim, of: fn(&Big) -> f64, synced: Option<f64>| Row {
-        name,
+    let row = |name: &str, aim, of: fn(&Big) -> f64, synced: Option<f64>| Row {
+        name: name.to_owned(),
         aim,
         cells: [Some(of(&ours)), Some(of(&peer)), synced],
     };
@@ -77,7 +77,7 @@ pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
     vec![
         row("1 GiB up, s", "", |big| big.up.seconds, synced.map(|up| up.seconds)),
         Row {
-            name: "the same: speed of burnbag beside it",
+            name: "the same: speed of burnbag beside it".to_owned(),
             aim: "≥ 0.8 of the synced",
             cells: [
                 None,
@@ -91,7 +91,7 @@ pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
         row("1 GiB down, the first time, CPU s", "", |big| big.first.cpu, None),
         row("1 GiB down, again, s", "", |big| big.again.seconds, None),
         Row {
-            name: "the same: speed of burnbag beside it",
+            name: "the same: speed of burnbag beside it".to_owned(),
             aim: "≥ 0.8",
             cells: [None, beside(peer.again.seconds, ours.again.seconds), None],
         },
@@ -143,8 +143,8 @@ pub fn small(root: &Path, pattern: &[u8]) -> Vec<Row> {
     let peer = many_small(&Server::nginx(root), pattern, false);
     let synced = many_small(&Server::nginx(root), pattern, true);
     let files = (AT_ONCE * EACH) as f64;
-    let row = |name, aim, of: &dyn Fn(&Many) -> f64| Row {
-        name,
+    let row = |name: &str, aim, of: &dyn Fn(&Many) -> f64| Row {
+        name: name.to_owned(),
         aim,
         cells: [Some(of(&ours)), Some(of(&peer)), Some(of(&synced))],
     };

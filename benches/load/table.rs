@@ -5,15 +5,15 @@ pub const COLUMNS: [&str; 3] = ["burnbag", "nginx", "nginx, each file synced"];
 
 /// A figure of one round, for each column that has one.
 pub struct Row {
-    pub name: &'static str,
+    pub name: String,
     /// What burnbag is held to.
     pub aim: &'static str,
     pub cells: [Option<f64>; COLUMNS.len()],
 }
 
 /// A figure that only burnbag has.
-pub const fn own(name: &'static str, aim: &'static str, value: f64) -> Row {
-    Row { name, aim, cells: [Some(value), None, None] }
+pub fn own(name: impl Into<String>, aim: &'static str, value: f64) -> Row {
+    Row { name: name.into(), aim, cells: [Some(value), None, None] }
 }
 
 /// Prints the head of the table.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -216,6 +217,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     // What a savepoint sets aside holds slots too: it stays off the disk.
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "trusted_schema", "OFF")?;
+    // A statement is planned once, and not again for other values.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
 }
