@@ -1,6 +1,7 @@
 //! The composition root: the only place that knows which backend runs. Start, serve, drain.
 
 use std::future::Future;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{AuditGate, Relay, RelayConfig};
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyClock, Timestamp};
 use crate::config::{Config, ConfigErrors, Worker};
 use crate::crypto::{KekRing, Token};
 use crate::http::edge::{self, EdgeLimits};
 use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
-use crate::service::{Buffers, KeySource, Refusals, Rules, Service, ServiceError, TokenKind};
+use crate::service::{Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
 use crate::storage::blob::local::LocalBlobs;
-use crate::storage::records::sqlite::SqliteRecords;
-use crate::storage::{BlobError, RecordStore, StoreError};
+use crate::storage::records::sqlite::{SqliteRecords, Tuning};
+use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;
 use crate::transfer::access::Account;
 use crate::transfer::lease::LeaseTimes;
@@ -38,16 +39,21 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     /// The data directory cannot be used.
-    #[error("cannot use the data directory {path}: {error}; check that it exists and belongs to this user")]
+    #[error("cannot use the data directory {path}: {error}; {}", what_to_do(.error))]
     DataDir {
         /// Which.
         path: String,
         /// What the system said.
         error: std::io::Error,
     },
-    /// Another `serve` runs on the data directory.
-    #[error("another burnbag serves from {0}: stop it first, or choose another BURNBAG_DATA_DIR")]
-    Locked(String),
+    /// Another process runs on the data directory.
+    #[error("another burnbag serves from {path}{}: stop it first, or choose another BURNBAG_DATA_DIR", .by.as_ref().map(|by| format!(" (process {by})")).unwrap_or_default())]
+    Locked {
+        /// Which.
+        path: String,
+        /// The id of the process, where it says.
+        by: Option<String>,
+    },
     /// The records cannot be opened.
     #[error("cannot open the records in {path}: {error}")]
     Records {
@@ -85,6 +91,7 @@ pub struct App {
     /// The use cases.
     pub service: Arc<Service>,
     config: Config,
+    reserve: Arc<Reserve>,
     lock: Option<std::fs::File>,
 }
 
@@ -119,10 +126,14 @@ impl App {
     }
 
     async fn assemble(config: Config, clock: Arc<dyn Clock>, alone: bool) -> Result<Self, StartError> {
-        let database = config.data_dir.join("burnbag.db");
-        let shown = || database.display().to_string();
-        let records = SqliteRecords::open(&database, Arc::clone(&clock))
-            .map_err(|error| StartError::Records { path: shown(), error })?;
+        let unusable = |error| StartError::DataDir { path: config.data_dir.display().to_string(), error };
+        let reserve = Arc::new(Reserve::open(&config.data_dir).map_err(unusable)?);
+        let clock = Arc::new(SteadyClock::new(clock));
+        let records = open_records(&config, &clock, &reserve, alone)?;
+        if let Some(seen) = records.meta("clock").await.map_err(ServiceError::from)? {
+            clock.raise(Timestamp::from_millis(seen.parse().unwrap_or_default()));
+        }
+        let clock: Arc<dyn Clock> = clock;
         let blobs = if alone {
             LocalBlobs::open(&config.data_dir, Arc::clone(&clock))
         } else {
@@ -131,6 +142,7 @@ impl App {
         .map_err(|error| StartError::Blobs { path: config.data_dir.display().to_string(), error })?;
         let records: Arc<dyn RecordStore> = Arc::new(records);
         let keks = open_keks(&config, records.as_ref()).await?;
+        let room = Room::new(Arc::clone(&reserve));
         let service = Service {
             records,
             blobs: Arc::new(blobs),
@@ -138,6 +150,7 @@ impl App {
             gate: AuditGate::new(),
             rules: rules(&config),
             buffers: Buffers::new(config.buffer_bytes),
+            room,
             instance: InstanceId::generate(clock.now()),
             clock,
             due: Arc::new(Notify::new()),
@@ -145,7 +158,16 @@ impl App {
             refusals: Refusals::default(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self { service: Arc::new(service), config, lock: None })
+        if alone {
+            match service.keep_room().await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    "the disk is too full to set room aside, and uploads are refused: make room"
+                ),
+                Err(error) => tracing::warn!(%error, "no room is set aside for a full disk; tried again"),
+            }
+        }
+        Ok(Self { service: Arc::new(service), config, reserve, lock: None })
     }
 
     /// The data directory in force, as an absolute path where the system gives one.
@@ -189,7 +211,7 @@ impl App {
     /// # Errors
     /// The listener's.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), std::io::Error> {
-        let Self { service, config, lock } = self;
+        let Self { service, config, reserve, lock } = self;
         let stop_workers = CancellationToken::new();
         let stop_relay = CancellationToken::new();
         let workers = TaskTracker::new();
@@ -197,7 +219,10 @@ impl App {
         if config.workers.runs(Worker::Relay) {
             let place = RelayConfig { dir: config.audit_dir.clone(), shard: 0 };
             let (records, gate) = (Arc::clone(&service.records), service.gate.clone());
-            let to_log = Relay::new(records, place, gate, Arc::clone(&service.clock));
+            let mut to_log = Relay::new(records, place, gate, Arc::clone(&service.clock));
+            if reserve.is_beside(&config.audit_dir) {
+                to_log = to_log.with_reserve(reserve);
+            }
             relay.spawn(workers::relay::run(to_log, Arc::clone(&service.outbox), stop_relay.clone()));
         }
         if config.workers.runs(Worker::Index) {
@@ -207,6 +232,8 @@ impl App {
             let every = config.sweep_every;
             workers.spawn(workers::sweep::run(Arc::clone(&service), every, stop_workers.clone()));
         }
+        workers.spawn(workers::room::run(Arc::clone(&service), stop_workers.clone()));
+        workers.spawn(workers::clock::run(Arc::clone(&service.clock), stop_workers.clone()));
         workers.spawn(workers::refusals::run(Arc::clone(&service), stop_workers.clone()));
         let state =
             AppState { service: Arc::clone(&service), proxies: Arc::new(config.trusted_proxies.clone()) };
@@ -254,6 +281,41 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
+fn open_records(
+    config: &Config,
+    clock: &Arc<SteadyClock>,
+    reserve: &Arc<Reserve>,
+    alone: bool,
+) -> Result<SqliteRecords, StartError> {
+    let database = config.data_dir.join("burnbag.db");
+    let open = || {
+        // What a service has set aside is the service's to let go.
+        let reserve = alone.then(|| Arc::clone(reserve));
+        let tuning = Tuning { reserve, ..Tuning::default() };
+        SqliteRecords::open_with(&database, Arc::clone(clock) as Arc<dyn Clock>, tuning)
+    };
+    let opened = match open() {
+        Err(StoreError::Full(_)) if alone => {
+            reserve.release();
+            open()
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| StartError::Records { path: database.display().to_string(), error })
+}
+
+fn what_to_do(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => {
+            "its file system is read-only: make it writable, or choose another BURNBAG_DATA_DIR"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on its disk",
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => "something else than a directory is there",
+        _ => "check that it exists and belongs to this user",
+    }
+}
+
 fn make_dir(dir: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
@@ -267,8 +329,16 @@ fn lock(dir: &Path) -> Result<std::fs::File, StartError> {
     let file =
         std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::Locked(dir.display().to_string())),
+        Ok(()) => {
+            // For the message of a second one; without it that says less.
+            let pid = std::process::id().to_string();
+            let _ = file.set_len(0).and_then(|()| file.write_all_at(pid.as_bytes(), 0));
+            Ok(file)
+        }
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let by = std::fs::read_to_string(&path).ok().filter(|by| !by.is_empty());
+            Err(StartError::Locked { path: dir.display().to_string(), by })
+        }
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
 }

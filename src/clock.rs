@@ -4,7 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -67,13 +69,18 @@ impl FromStr for Timestamp {
     }
 }
 
-/// A source of time. Two exist: the machine's, and one that a test turns by hand.
+/// A source of time. The machine's, one that a test turns by hand, and one over either that never goes back.
 pub trait Clock: Send + Sync + 'static {
     /// The time now. May jump in either direction when the machine's clock is set.
     fn now(&self) -> Timestamp;
 
     /// Ends when the clock shows `at` or later, also when the clock is set forward in between.
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// How far the machine's clock is behind the latest time that was seen; zero where that is not watched.
+    fn behind(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The machine's clock.
@@ -81,7 +88,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 /// A clock that is set forward is noticed within this time.
-const LONGEST_NAP: Duration = Duration::from_secs(10);
+const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
@@ -100,6 +107,99 @@ impl Clock for SystemClock {
                 tokio::time::sleep(left.min(LONGEST_NAP)).await;
             }
         })
+    }
+}
+
+/// A step back that is waited out: the time stands still until the machine's clock has come up to it again.
+const WAITED_OUT: Duration = Duration::from_mins(1);
+/// A clock that never goes back (ADR 12): what was past once stays past. Where the clock below is set back by more
+/// than a minute, the time goes on from the latest that was seen, by the seconds that really pass.
+pub struct SteadyClock {
+    below: Arc<dyn Clock>,
+    latest: AtomicU64,
+    /// Whether there is something in `behind`; asked at each look.
+    is_behind: AtomicBool,
+    behind: Mutex<Option<Behind>>,
+}
+
+/// The clock below was set back.
+struct Behind {
+    /// When that was noticed, and what was the latest then.
+    noticed: Instant,
+    latest: Timestamp,
+}
+
+impl SteadyClock {
+    /// Over another clock.
+    #[must_use]
+    pub fn new(below: Arc<dyn Clock>) -> Self {
+        let latest = AtomicU64::new(below.now().as_millis());
+        Self { below, latest, is_behind: AtomicBool::new(false), behind: Mutex::default() }
+    }
+
+    /// A time that is on record: it is not earlier than that.
+    pub fn raise(&self, to: Timestamp) {
+        self.latest.fetch_max(to.as_millis(), Ordering::SeqCst);
+    }
+
+    fn set_back(&self, below: Timestamp, latest: Timestamp) -> Timestamp {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_behind.store(true, Ordering::SeqCst);
+        let since = behind.get_or_insert_with(|| {
+            tracing::error!(
+                shown = %below,
+                %latest,
+                "the clock was set back: what has ended stays ended, and deadlines go on by the seconds that pass; set \
+                 the clock right, uploads are refused while it is more than a minute behind"
+            );
+            Behind { noticed: Instant::now(), latest }
+        });
+        let now = since.latest.after(since.noticed.elapsed());
+        self.raise(now);
+        now.max(latest)
+    }
+
+    fn is_right_again(&self) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.is_behind.store(false, Ordering::SeqCst);
+        tracing::info!("the clock has come up to the latest time that was seen");
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        let below = self.below.now();
+        let latest = Timestamp::from_millis(self.latest.fetch_max(below.as_millis(), Ordering::SeqCst));
+        match latest.since(below) {
+            Duration::ZERO => {
+                if self.is_behind.load(Ordering::Relaxed) {
+                    self.is_right_again();
+                }
+                below
+            }
+            // Mostly it is another thread that looked a moment later.
+            step if step <= WAITED_OUT => latest,
+            _ => self.set_back(below, latest),
+        }
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let left = at.since(self.now());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::select! {
+                    () = self.below.sleep_until(at) => {}
+                    () = tokio::time::sleep(left.min(LONGEST_NAP)) => {}
+                }
+            }
+        })
+    }
+
+    fn behind(&self) -> Duration {
+        self.now().since(self.below.now())
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{AuditError, AuditGate, Log};
 use crate::clock::{Clock, Timestamp};
-use crate::storage::{RecordStore, StoreError};
+use crate::storage::{RecordStore, Reserve, StoreError};
 
 /// Events in one write.
 const BATCH: usize = 1000;
@@ -52,6 +52,9 @@ pub struct Relay {
     log: Option<Log>,
     /// The failure that lasts, and since when.
     failing: Option<(String, Timestamp)>,
+    /// Let go when the disk of the log is full.
+    reserve: Option<Arc<Reserve>>,
+    stalled_after: Duration,
 }
 
 impl Relay {
@@ -63,7 +66,21 @@ impl Relay {
         gate: AuditGate,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { records, config, gate, clock, log: None, failing: None }
+        Self { records, config, gate, clock, log: None, failing: None, reserve: None, stalled_after: STALLED }
+    }
+
+    /// With another time than 10 seconds after which a write that does not end closes the gate.
+    #[must_use]
+    pub const fn stalled_after(mut self, stalled_after: Duration) -> Self {
+        self.stalled_after = stalled_after;
+        self
+    }
+
+    /// With room set aside on the disk of the log.
+    #[must_use]
+    pub fn with_reserve(mut self, reserve: Arc<Reserve>) -> Self {
+        self.reserve = Some(reserve);
+        self
     }
 
     /// The number of the last event in the log.
@@ -86,6 +103,16 @@ impl Relay {
     /// # Errors
     /// See [`RelayError`]; the log is opened anew by the next pass.
     pub async fn pass(&mut self) -> Result<bool, RelayError> {
+        match (self.try_pass().await, &self.reserve) {
+            (Err(RelayError::Log(error)), Some(reserve)) if error.is_full() => {
+                reserve.release();
+                self.try_pass().await
+            }
+            (done, _) => done,
+        }
+    }
+
+    async fn try_pass(&mut self) -> Result<bool, RelayError> {
         let log = match self.log.take() {
             Some(log) => log,
             None => self.open().await?,
@@ -135,10 +162,15 @@ impl Relay {
         work: impl FnOnce() -> Result<T, AuditError> + Send + 'static,
     ) -> Result<T, RelayError> {
         let mut task = tokio::task::spawn_blocking(work);
-        let done = if let Ok(done) = timeout(STALLED, &mut task).await {
+        let done = if let Ok(done) = timeout(self.stalled_after, &mut task).await {
             done
         } else {
-            self.fails(format!("a write takes longer than {} s", STALLED.as_secs()));
+            let after = self.stalled_after.as_secs();
+            tracing::error!(
+                after_s = after,
+                "a write to the audit log does not end: look at the disk of the audit directory"
+            );
+            self.fails(format!("a write takes longer than {after} s"));
             task.await
         };
         Ok(done.map_err(|error| RelayError::GivenUp(error.to_string()))??)

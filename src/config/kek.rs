@@ -25,6 +25,12 @@ pub(super) fn read(
             Ok(text)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
+            if let Ok(target) = std::fs::read_link(file) {
+                let target = target.display();
+                return Err(format!(
+                    "the KEK file {shown} is a link to {target}, and nothing is there: put the KEK there"
+                ));
+            }
             let text = make().ok_or_else(|| {
                 format!("there is no KEK file {shown}, and the records were made with one: put it back from where you keep it")
             })?;
@@ -38,6 +44,11 @@ pub(super) fn read(
             write().map_err(|error| format!("cannot make the KEK file {shown}: {error}"))?;
             Ok(text)
         }
-        Err(error) => Err(format!("cannot read the KEK file {shown}: {error}")),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(format!(
+            "the KEK file {shown} cannot be used: it is no text; put the right file back from where you keep it"
+        )),
+        Err(error) => Err(format!(
+            "cannot read the KEK file {shown}: {error}; it must be a file that belongs to this user, mode 0600"
+        )),
     }
 }

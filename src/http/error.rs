@@ -122,6 +122,9 @@ impl From<ServiceError> for Problem {
             // What these say is for the operator.
             ServiceError::Audit(_) => logged("audit_unavailable", &said).retry_after(soon),
             ServiceError::Full(_) => logged("storage_full", &said),
+            ServiceError::ClockBehind(_) => logged("store_unavailable", &said)
+                .detail("The clock of the service is wrong, so a deadline would be too. Try again later. The operator is told in the log.")
+                .retry_after(soon),
             ServiceError::Unavailable(_) => logged("store_unavailable", &said).retry_after(soon),
             ServiceError::Internal(_) => logged("internal", &said),
         }

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::buffers::Reserved;
+use super::room::Promise;
 use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
 use crate::clock::Timestamp;
@@ -18,7 +19,8 @@ use crate::transfer::{
     BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
 };
 
-/// Parts after which it is looked again whether there is room: others write too, and not all say how much.
+/// Parts after which it is looked again whether there is room: others write too, and not all say how much. Who does not
+/// say is promised room for so many at once.
 const LOOK_AT_ROOM: u32 = 16;
 
 /// Draws id and blob key of a file together, and seals what is known of it.
@@ -64,6 +66,7 @@ pub(super) struct Appending<'a> {
     parts: u32,
     opener: OperationId,
     touched: Timestamp,
+    promise: Promise,
     _reserved: Reserved,
     /// The memory of a second buffer, held while nobody waits for memory.
     second: Option<Reserved>,
@@ -89,7 +92,7 @@ impl<'a> Appending<'a> {
         (transfer, key): (&'a Transfer, &'a TransferKey),
         file: FileId,
         upload: &'a NewUpload,
-        reserved: Reserved,
+        (reserved, promise): (Reserved, Promise),
     ) -> Result<Self, ServiceError> {
         let defect = || ServiceError::Internal("a file was begun without an object".to_owned());
         let blob = transfer
@@ -121,6 +124,7 @@ impl<'a> Appending<'a> {
             parts: 0,
             opener: OperationId::generate(now),
             touched: now,
+            promise,
             _reserved: reserved,
             second: None,
         })
@@ -196,6 +200,7 @@ impl<'a> Appending<'a> {
 
     /// Sends the full part. Goes on in a second buffer while it is written, or in the same one after.
     async fn send_part(&mut self) -> Result<(), ServiceError> {
+        self.look_at_room().await?;
         let full = Zeroizing::new(self.writer.next_part(Vec::new())?);
         let (sink, spare) = self.written().await?;
         let mut sink = if let Some(sink) = sink {
@@ -207,9 +212,6 @@ impl<'a> Appending<'a> {
             sink
         };
         self.parts += 1;
-        if self.parts.is_multiple_of(LOOK_AT_ROOM) {
-            self.service.admit_upload(None).await?;
-        }
         let mut next = if let Some(next) = self.second_buffer(spare) {
             self.sink = Sink::Writing(tokio::spawn(async move {
                 let written = sink.part(full).await;
@@ -219,6 +221,7 @@ impl<'a> Appending<'a> {
         } else {
             let back = sink.part(full).await;
             self.sink = Sink::Open(sink);
+            self.promise.filled(self.part as u64);
             back?
         };
         Ok(self.writer.refill(std::mem::take(&mut *next))?)
@@ -236,7 +239,10 @@ impl<'a> Appending<'a> {
                     .await
                     .map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))?;
                 match written {
-                    Ok(buffer) => Ok((Some(sink), Some(buffer))),
+                    Ok(buffer) => {
+                        self.promise.filled(self.part as u64);
+                        Ok((Some(sink), Some(buffer)))
+                    }
                     Err(error) => {
                         self.sink = Sink::Open(sink);
                         Err(error.into())
@@ -272,6 +278,20 @@ impl<'a> Appending<'a> {
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
         }
+    }
+
+    async fn look_at_room(&mut self) -> Result<(), ServiceError> {
+        let due = self.parts.is_multiple_of(LOOK_AT_ROOM) && (self.parts > 0 || self.upload.length.is_none());
+        if !due && !self.service.room.is_short() {
+            return Ok(());
+        }
+        self.service.gate.uploads()?;
+        let more = match self.upload.length {
+            Some(_) => 0,
+            // On top come the part that is being written and the last one, which is held back.
+            None => ((u64::from(LOOK_AT_ROOM) + 2) * self.part as u64).saturating_sub(self.promise.left()),
+        };
+        self.service.promise_more(&mut self.promise, more).await
     }
 
     async fn touch(&mut self, now: Timestamp) -> Result<(), ServiceError> {

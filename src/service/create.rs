@@ -1,11 +1,17 @@
 //! Creating a transfer: drawn, checked and on record before its first byte is taken.
 
+use std::time::Duration;
+
 use super::append::begin_file;
+use super::room::Promise;
 use super::upload::NewUpload;
 use super::{Caller, Service, ServiceError};
 use crate::crypto::{OWNER, PasswordBlock, PasswordKey, TransferKey, seal_slot};
 use crate::transfer::policy::Expires;
 use crate::transfer::{FileId, HARD_END, NewTransfer, Transfer, TransferId};
+
+/// A machine's clock may be so far behind the latest time that was seen. Past that, what is sent would get a wrong deadline.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 /// A transfer that takes files, with the key that only this request holds.
 pub(super) struct Draft {
@@ -20,13 +26,14 @@ impl Service {
     ///
     /// # Errors
     /// The log cannot be written, the file is too large, or there is no room.
-    pub(super) async fn admit_file(&self, length: Option<u64>) -> Result<(), ServiceError> {
+    pub(super) async fn admit_file(&self, length: Option<u64>) -> Result<Promise, ServiceError> {
         if let (Some(limit), Some(length)) = (self.rules.policy.max_upload_bytes, length)
             && length > limit
         {
             return Err(ServiceError::FileTooLarge { limit });
         }
-        self.admit_upload(length).await
+        self.may_send()?;
+        self.promise(length).await
     }
 
     /// What can be told from the head of a request that brings `length` bytes, files or not.
@@ -34,14 +41,16 @@ impl Service {
     /// # Errors
     /// The log cannot be written, or there is no room.
     pub async fn admit_upload(&self, length: Option<u64>) -> Result<(), ServiceError> {
-        self.gate.uploads()?;
-        let needed = self.rules.min_free_bytes.saturating_add(length.unwrap_or(0));
-        match self.blobs.free().await? {
-            Some(free) if free < needed => {
-                Err(ServiceError::Full(format!("{free} bytes are free, {needed} are needed")))
-            }
-            _ => Ok(()),
+        self.may_send()?;
+        self.look(length.unwrap_or(0)).await
+    }
+
+    fn may_send(&self) -> Result<(), ServiceError> {
+        let behind = self.clock.behind();
+        if behind > CLOCK_TOLERANCE {
+            return Err(ServiceError::ClockBehind(behind));
         }
+        Ok(self.gate.uploads()?)
     }
 
     /// Commits a new transfer in Uploading, with its first file begun.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::plan::{Piece, Plan};
+use super::plan::{Piece, Plan, damaged_object as damaged};
 use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{MainKey, Opener, SEGMENT};
 use crate::storage::records::LeaseAnswer;
-use crate::storage::{BlobReader, StoreError};
+use crate::storage::{BlobError, BlobReader, StoreError};
 use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
 use crate::transfer::{Actor, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
 
@@ -128,6 +128,7 @@ impl Service {
         cut: impl FnOnce() + Send + 'static,
     ) -> Result<Download, ServiceError> {
         self.gate.downloads()?;
+        self.room_for_a_download().await?;
         let transfer = &open.record.transfer;
         let recorded = transfer.file(file.id).ok_or(ServiceError::LinkNotFound)?;
         let id = transfer.id();
@@ -135,8 +136,7 @@ impl Service {
         let pieces = plan.pieces(id, recorded, &range)?;
         for (key, size) in plan.objects(&pieces) {
             if self.blobs.size(&key).await? != Some(size) {
-                tracing::error!(object = %key, expected = size, "object is missing or of another size");
-                return Err(ServiceError::Internal("the stored file is damaged".to_owned()));
+                return Err(damaged(&key));
             }
         }
         let progress = Arc::new(Progress::default());
@@ -392,11 +392,15 @@ impl Source {
         // segment all the same: an object of which any byte was changed is not served.
         let head = if piece.cover.first_segment == 0 { header.len() } else { 0 };
         let from = start.saturating_sub(head as u64);
-        let mut reader = self.service.blobs.read(&piece.key, piece.base + from..piece.base + end).await?;
+        let reader = self.service.blobs.read(&piece.key, piece.base + from..piece.base + end).await;
+        let mut reader = reader.map_err(|error| match error {
+            BlobError::NotFound => damaged(&piece.key),
+            error => error.into(),
+        })?;
         if head > 0 {
             let (found, read) = reader.read(Zeroizing::new(vec![0; head])).await?;
             if read != head || found[..] != header[..] {
-                return Err(ServiceError::Internal("the stored file is damaged".to_owned()));
+                return Err(damaged(&piece.key));
             }
         }
         let opener = Opener::new(&self.main, &piece.run, &piece.header, piece.layout);
@@ -404,7 +408,8 @@ impl Source {
     }
 
     async fn read(&self, reading: &mut Reading) -> Result<Vec<Chunk>, ServiceError> {
-        let damaged = || ServiceError::Internal("the stored file is damaged".to_owned());
+        let key = &reading.piece.key;
+        let damaged = || damaged(key);
         let left = reading.piece.cover.ciphertext.end - reading.piece.cover.ciphertext.start;
         let mut lengths = Vec::with_capacity(READ_AHEAD);
         let mut wanted = 0;

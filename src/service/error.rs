@@ -67,6 +67,9 @@ pub enum ServiceError {
     /// What happens cannot be recorded, so it does not happen.
     #[error(transparent)]
     Audit(#[from] AuditUnavailable),
+    /// The machine's clock was set back: what is sent now would get a wrong deadline.
+    #[error("the clock of the machine is {} s behind the latest time that was seen: set it right; uploads are refused until then", .0.as_secs())]
+    ClockBehind(Duration),
     /// A store is full.
     #[error("the store is full: {0}")]
     Full(String),
@@ -85,7 +88,9 @@ impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full(why) => Self::Full(why),
-            StoreError::Unavailable(why) => Self::Unavailable(why),
+            StoreError::Unavailable(why) | StoreError::Locked(why) | StoreError::Damaged(why) => {
+                Self::Unavailable(why)
+            }
             StoreError::NotFound => Self::NotFound,
             StoreError::TouchRefused => Self::Ended,
             StoreError::Conflict => Self::Conflict("it was changed by somebody else meanwhile".to_owned()),

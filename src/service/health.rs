@@ -27,6 +27,7 @@ impl Service {
             (!audit.ready)
                 .then(|| "not written, or too far behind; the log of the service says why".to_owned()),
         );
+        health.lines.push(self.room_line().await);
         health.lines.push("audit anchor: none: a cut at the end of the audit log cannot be seen".to_owned());
         health
     }

@@ -28,6 +28,7 @@ mod open;
 mod plan;
 mod purge;
 mod refusals;
+mod room;
 mod sending;
 mod sweep;
 mod ticket;
@@ -44,6 +45,7 @@ pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
 pub use refusals::{Refusal, Refusals};
+pub use room::Room;
 pub use sending::Sending;
 pub use sweep::SweepReport;
 pub use ticket::TicketHolder;
@@ -85,6 +87,8 @@ pub struct Service {
     pub rules: Rules,
     /// The memory for uploads.
     pub buffers: Buffers,
+    /// The disk for uploads.
+    pub room: Room,
     /// This process.
     pub instance: InstanceId,
     /// Rung when something may have become due.

@@ -32,6 +32,14 @@ fn damaged(what: &str) -> ServiceError {
     ServiceError::Internal(format!("the record of a file is damaged: {what}"))
 }
 
+/// What was sent is not what is there. The key names transfer and file.
+pub(super) fn damaged_object(key: &BlobKey) -> ServiceError {
+    ServiceError::Internal(format!(
+        "the object {key} is damaged or missing: check the disk, and put the object back if there is a copy; else end the \
+         transfer and ask for the file again"
+    ))
+}
+
 impl Plan {
     /// Opens the sealed runs and holds them against the record.
     ///

@@ -9,6 +9,7 @@ use super::append::{Appending, begin_file};
 use super::buffers::Reserved;
 use super::complete::Sent;
 use super::create::Draft;
+use super::room::Promise;
 use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
 use crate::transfer::policy::{Expires, Settled};
@@ -32,7 +33,7 @@ impl Service {
         expires: Expires,
         first: NewUpload,
     ) -> Result<Sending, ServiceError> {
-        self.admit_file(first.length).await?;
+        let promise = self.admit_file(first.length).await?;
         let reserved = self.reserve(&caller, first.length).await?;
         let (orders, taken) = Orders::channel();
         let (tell, outcome) = oneshot::channel();
@@ -50,7 +51,7 @@ impl Service {
             };
             let _ = begun.send(Ok(()));
             let task = Task { service, caller, draft, orders: taken };
-            let _ = tell.send(task.run(first, reserved).await);
+            let _ = tell.send(task.run(first, (reserved, promise)).await);
         });
         has_begun.await.unwrap_or_else(|_| Err(stopped()))?;
         Ok(Sending { orders, outcome, names })
@@ -126,23 +127,23 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, first: NewUpload, reserved: Reserved) -> Result<Sent, ServiceError> {
-        let sent = self.files(first, reserved).await;
+    async fn run(mut self, first: NewUpload, room: (Reserved, Promise)) -> Result<Sent, ServiceError> {
+        let sent = self.files(first, room).await;
         if let Err(error) = &sent {
             self.abandon(error).await;
         }
         sent
     }
 
-    async fn files(&mut self, first: NewUpload, reserved: Reserved) -> Result<Sent, ServiceError> {
-        let mut whole = self.append(self.draft.first, first, reserved).await?;
+    async fn files(&mut self, first: NewUpload, room: (Reserved, Promise)) -> Result<Sent, ServiceError> {
+        let mut whole = self.append(self.draft.first, first, room).await?;
         loop {
             match self.orders.next().await {
                 Some(Order::File(upload)) => {
-                    self.service.admit_file(upload.length).await?;
+                    let promise = self.service.admit_file(upload.length).await?;
                     let reserved = self.service.reserve(&self.caller, upload.length).await?;
                     let file = self.next_file(whole, &upload).await?;
-                    whole = self.append(file, upload, reserved).await?;
+                    whole = self.append(file, upload, (reserved, promise)).await?;
                 }
                 Some(Order::Complete(terms)) => {
                     let transfer = self.draft.transfer.clone();
@@ -158,10 +159,10 @@ impl Task {
         &mut self,
         file: FileId,
         upload: NewUpload,
-        reserved: Reserved,
+        room: (Reserved, Promise),
     ) -> Result<WholeFile, ServiceError> {
         let Draft { transfer, key, .. } = &self.draft;
-        Appending::start(&self.service, &self.caller, (transfer, key), file, &upload, reserved)?
+        Appending::start(&self.service, &self.caller, (transfer, key), file, &upload, room)?
             .run(&mut self.orders)
             .await
     }

@@ -2,6 +2,8 @@
 
 pub mod blob;
 pub mod records;
+pub mod reserve;
 
 pub use blob::{BlobError, BlobReader, BlobStore, BlobUpload, Listed};
 pub use records::{RecordStore, StoreError};
+pub use reserve::Reserve;

@@ -26,6 +26,12 @@ pub enum StoreError {
     /// No room is left.
     #[error("the record store is full: {0}")]
     Full(String),
+    /// Another process holds it. Nothing was written.
+    #[error("the record store is held by another process: {0}")]
+    Locked(String),
+    /// What it holds is damaged. Nothing more is written to it.
+    #[error("the record store is damaged: {0}")]
+    Damaged(String),
     /// It does not answer, or answers with an error. Whether a write was applied is not known: send it again under the
     /// same operation id.
     #[error("the record store failed: {0}")]

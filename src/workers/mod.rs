@@ -1,6 +1,8 @@
 //! What goes on beside the requests: one loop a file, each with a stop.
 
+pub mod clock;
 pub mod reaper;
 pub mod refusals;
 pub mod relay;
+pub mod room;
 pub mod sweep;

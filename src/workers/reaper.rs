@@ -19,11 +19,15 @@ const WAITING: usize = 2;
 /// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     let (hand_over, to_purge) = mpsc::channel(WAITING);
+    let mut told = String::new();
     let purging = tokio::spawn(purge(Arc::clone(&service), to_purge));
     loop {
         let what = if hand_over.capacity() > 0 { Claim::All } else { Claim::Live };
         let more = match service.expire_due(what).await {
             Ok(pass) => {
+                if !std::mem::take(&mut told).is_empty() {
+                    tracing::info!("what is due is ended again");
+                }
                 if pass.claimed > 0 {
                     tracing::debug!(
                         claimed = pass.claimed,
@@ -38,7 +42,15 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
                 pass.claimed == BATCH || pass.changed > 0
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "expiry pass failed");
+                let text = error.to_string();
+                // A store that stays away is told once.
+                if told != text {
+                    tracing::error!(
+                        error = text,
+                        "nothing that is due can be ended; tried again every second"
+                    );
+                    told = text;
+                }
                 let again = service.clock.now().after(AFTER_FAILURE);
                 let _ = stop.run_until_cancelled(service.clock.sleep_until(again)).await;
                 false

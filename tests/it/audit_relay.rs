@@ -25,10 +25,15 @@ struct Running {
 
 impl Running {
     fn start(records: &Arc<dyn RecordStore>, dir: PathBuf) -> Self {
+        Self::patient(records, dir, Duration::from_secs(10))
+    }
+
+    /// A write that takes longer than this closes the gate.
+    fn patient(records: &Arc<dyn RecordStore>, dir: PathBuf, stalled_after: Duration) -> Self {
         let (gate, wake, stop) = (AuditGate::new(), Arc::new(Notify::new()), CancellationToken::new());
         let config = RelayConfig { dir, shard: 0 };
         let clock = Arc::new(SystemClock);
-        let to_log = Relay::new(records.clone(), config, gate.clone(), clock);
+        let to_log = Relay::new(records.clone(), config, gate.clone(), clock).stalled_after(stalled_after);
         let task = tokio::spawn(relay::run(to_log, wake.clone(), stop.clone()));
         Self { gate, wake, stop, task }
     }
@@ -164,4 +169,36 @@ async fn a_record_store_older_than_its_log_is_refused_also_when_it_went_on() {
     relay.stop().await;
     assert_eq!(restored.records.outbox_length().await.unwrap().entries, 6);
     assert_eq!(verify(&newest.audit()).unwrap().lines(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_answer_closes_the_gate_until_it_does() {
+    let home = Home::new();
+    let running = Running::patient(&home.records, home.audit(), Duration::from_millis(200));
+    running.gate.opened().await;
+    home.add(2).await;
+    running.wake.notify_one();
+    home.drained().await;
+    // The next batch has a gap, so the relay asks a file whether that was accepted. The file is a pipe, and it hangs
+    // there as it would on a disk that does not answer.
+    let lost = home.audit().join("0/lost");
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &lost, fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+    let database = rusqlite::Connection::open(home.dir.path().join("records.db")).unwrap();
+    database.execute("UPDATE sqlite_sequence SET seq = seq + 2 WHERE name = 'outbox'", []).unwrap();
+    assert!(running.gate.uploads().is_ok() && running.gate.downloads().is_ok());
+    home.add(1).await;
+    running.wake.notify_one();
+    wait_for(async || running.gate.downloads().is_err()).await;
+    assert!(running.gate.uploads().is_err());
+    let status = running.gate.status();
+    assert!(!status.ready && status.text.contains("a write takes longer"), "{}", status.text);
+    assert_eq!(home.records.outbox_length().await.unwrap().entries, 1, "it waits in the outbox");
+
+    tokio::task::spawn_blocking(move || fs::write(lost, "3-4\n")).await.unwrap().unwrap();
+    running.gate.opened().await;
+    home.drained().await;
+    assert!(running.gate.downloads().is_ok());
+    running.stop().await;
+    assert_eq!(seqs(&segment(&home.audit(), 1)), [1, 2, 5]);
 }

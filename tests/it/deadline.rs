@@ -167,9 +167,9 @@ impl Clock for Ahead {
 }
 
 /// A service in this process, served on a port, that a test can reach into.
-struct InProcess {
-    url: String,
-    token: String,
+pub struct InProcess {
+    pub url: String,
+    pub token: String,
     service: Arc<burnbag::service::Service>,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), std::io::Error>>,
@@ -177,8 +177,12 @@ struct InProcess {
 }
 
 impl InProcess {
-    async fn start(clock: Arc<dyn Clock>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub async fn start(clock: Arc<dyn Clock>) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), clock, "listener,index,sweep,relay").await
+    }
+
+    /// On a directory of its own or of an earlier one, with these workers.
+    pub async fn on(dir: tempfile::TempDir, clock: Arc<dyn Clock>, workers: &str) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         let flags = Flags {
             file: None,
@@ -186,12 +190,15 @@ impl InProcess {
                 ("DATA_DIR", dir.path().display().to_string()),
                 ("LISTEN", listen.clone()),
                 ("RATE", "off".to_owned()),
+                ("WORKERS", workers.to_owned()),
             ],
         };
         let app = App::open(Config::load(&flags).unwrap(), clock).await.unwrap();
         app.service.first_account().await.unwrap();
-        let account = app.unkeyed_account().await.unwrap().unwrap();
-        let token = app.first_token(account).await.unwrap().text().to_string();
+        let token = match app.unkeyed_account().await.unwrap() {
+            Some(account) => app.first_token(account).await.unwrap().text().to_string(),
+            None => String::new(),
+        };
         let service = Arc::clone(&app.service);
         let listener = app.bind().await.unwrap();
         let stop = CancellationToken::new();
@@ -200,7 +207,7 @@ impl InProcess {
         Self { url: format!("http://{listen}"), token, service, stop, served, dir }
     }
 
-    async fn stop(self) -> tempfile::TempDir {
+    pub async fn stop(self) -> tempfile::TempDir {
         self.stop.cancel();
         self.served.await.unwrap().unwrap();
         self.dir

@@ -44,7 +44,7 @@ fn refusal(path: &Path) -> String {
 async fn a_destroyed_slot_leaves_database_and_write_ahead_log() {
     let directory = tempfile::tempdir().unwrap();
     let (path, wal) = (directory.path().join("records.db"), directory.path().join("records.db-wal"));
-    let tuning = Tuning { checkpoint_every: Duration::from_millis(50) };
+    let tuning = Tuning { checkpoint_every: Duration::from_millis(50), ..Tuning::default() };
     let store = SqliteRecords::open_with(&path, clock(), tuning).unwrap();
     let changes: Vec<_> = (0..50).map(|_| available(team(1), HOUR, &[1], Some(1), &system(START))).collect();
     let slot = |record: &Transfer| format!("slot of link {}", record.links()[0].id).into_bytes();
@@ -68,11 +68,11 @@ async fn a_destroyed_slot_leaves_database_and_write_ahead_log() {
 async fn what_a_killed_process_left_in_the_log_goes_without_a_write() {
     let directory = tempfile::tempdir().unwrap();
     let (path, wal) = (directory.path().join("records.db"), directory.path().join("records.db-wal"));
-    let slow = Tuning { checkpoint_every: Duration::from_hours(1) };
+    let slow = Tuning { checkpoint_every: Duration::from_hours(1), ..Tuning::default() };
     let killed = SqliteRecords::open_with(&path, clock(), slow).unwrap();
     killed.commit(available(team(1), HOUR, &[1], None, &system(START))).await.unwrap();
     assert!(std::fs::metadata(&wal).unwrap().len() > 0);
-    let fast = Tuning { checkpoint_every: Duration::from_millis(50) };
+    let fast = Tuning { checkpoint_every: Duration::from_millis(50), ..Tuning::default() };
     let _store = SqliteRecords::open_with(&path, clock(), fast).unwrap();
     wait_for("the log to be empty", || std::fs::metadata(&wal).is_ok_and(|file| file.len() == 0)).await;
     drop(killed);

@@ -24,7 +24,7 @@ fn text(output: &[u8]) -> String {
 }
 
 /// A start that must be refused: what it said. A server that starts after all would hang, and is ended by `timeout`.
-fn refused(data: &Path, settings: &[(&str, &str)]) -> String {
+pub fn refused(data: &Path, settings: &[(&str, &str)]) -> String {
     let listen = format!("127.0.0.1:{}", free_port());
     let mut command = Command::new("timeout");
     command.args(["10", env!("CARGO_BIN_EXE_burnbag"), "serve"]).env_clear();
@@ -36,7 +36,7 @@ fn refused(data: &Path, settings: &[(&str, &str)]) -> String {
     said
 }
 
-fn assert_names(said: &str, names: &[&str]) {
+pub fn assert_names(said: &str, names: &[&str]) {
     for name in names {
         assert!(said.contains(name), "{name:?} is not named in:\n{said}");
     }
@@ -94,7 +94,14 @@ async fn without_its_kek_it_does_not_start_and_makes_no_other() {
 async fn a_second_server_on_a_directory_is_refused_and_harms_nothing() {
     let server = Server::start().await;
     let link = server.send("a", "hello", "").await;
-    assert_names(&refused(&server.data(), &[]), &["another burnbag serves", server.data().to_str().unwrap()]);
+    let said = refused(&server.data(), &[]);
+    let process = format!("(process {})", server.pid());
+    assert_names(
+        &said,
+        &["another burnbag serves", server.data().to_str().unwrap(), &process, "stop it first"],
+    );
+    // A short command works beside the first one all the same.
+    assert_eq!(ids(&server, "good").len(), 1);
     assert_eq!(link.get(&client("one")).send().await.unwrap().bytes().await.unwrap(), "hello");
 }
 

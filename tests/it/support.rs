@@ -96,7 +96,8 @@ impl Server {
 
     /// `BURNBAG_DATA_DIR`.
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        let set = self.environment.iter().find(|(name, _)| name == "BURNBAG_DATA_DIR");
+        set.map(|(_, dir)| PathBuf::from(dir)).unwrap()
     }
 
     /// What it logged so far.

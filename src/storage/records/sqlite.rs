@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use super::{
     Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::storage::Reserve;
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
 use crate::transfer::{
@@ -33,22 +34,61 @@ const READERS: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// What `SQLite` said, in a form that many askers of one transaction can be told.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Failure {
-    full: bool,
+    kind: Kind,
     text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Full,
+    Locked,
+    Damaged,
+    Other,
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
-        let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-        Self { full, text: error.to_string() }
+        use rusqlite::ErrorCode;
+        // The shared index beside the database could not grow: of a full disk it says no more than that.
+        let index =
+            error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+        let kind = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Kind::Full,
+            _ if index => Kind::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Kind::Locked,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Damaged,
+            _ => Kind::Other,
+        };
+        Self { kind, text: format!("{error}{}", kind.what_to_do()) }
+    }
+}
+
+impl Kind {
+    const fn what_to_do(self) -> &'static str {
+        match self {
+            Self::Full => ": make room on its disk",
+            Self::Locked => {
+                ": another process holds it (`fuser burnbag.db` names it); end that one, and it goes on by itself"
+            }
+            Self::Damaged => {
+                ": nothing more is written to it; stop the service, keep a copy of burnbag.db and burnbag.db-wal, and put \
+                 a good copy back"
+            }
+            Self::Other => "",
+        }
     }
 }
 
 impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        if failure.full { Self::Full(failure.text) } else { Self::Unavailable(failure.text) }
+    fn from(Failure { kind, text }: Failure) -> Self {
+        match kind {
+            Kind::Full => Self::Full(text),
+            Kind::Locked => Self::Locked(text),
+            Kind::Damaged => Self::Damaged(text),
+            Kind::Other => Self::Unavailable(text),
+        }
     }
 }
 
@@ -65,16 +105,18 @@ impl From<serde_json::Error> for StoreError {
 }
 
 /// What may be chosen when the store is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tuning {
     /// What was deleted has left database and write-ahead log after this time, or a little more if readers are in the
     /// way.
     pub checkpoint_every: Duration,
+    /// What is let go when a write finds the disk full; it is then tried once more.
+    pub reserve: Option<Arc<Reserve>>,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { checkpoint_every: Duration::from_mins(1) }
+        Self { checkpoint_every: Duration::from_mins(1), reserve: None }
     }
 }
 
@@ -83,6 +125,8 @@ pub struct SqliteRecords {
     writer: writer::Writer,
     readers: Arc<Readers>,
     clock: Arc<dyn Clock>,
+    /// Why nothing is read or written any more.
+    damaged: Arc<OnceLock<String>>,
 }
 
 struct Readers {
@@ -125,21 +169,24 @@ impl SqliteRecords {
     /// # Errors
     /// As there.
     pub fn open_with(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
+        let at = |text| format!("{}: {text}", path.display());
         Self::open_file(path, clock, tuning).map_err(|error| match error {
-            StoreError::Unavailable(text) => StoreError::Unavailable(format!("{}: {text}", path.display())),
+            StoreError::Unavailable(text) => StoreError::Unavailable(at(text)),
+            StoreError::Full(text) => StoreError::Full(at(text)),
+            StoreError::Locked(text) => StoreError::Locked(at(text)),
+            StoreError::Damaged(text) => StoreError::Damaged(at(text)),
             other => other,
         })
     }
 
     fn open_file(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
         // Made here for its mode, which SQLite gives the write-ahead log too.
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(
+            |error| match error.kind() {
+                std::io::ErrorKind::StorageFull => StoreError::Full(error.to_string()),
+                _ => StoreError::Unavailable(error.to_string()),
+            },
+        )?;
         let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mode = enter_wal(&db)?;
         if mode != "wal" {
@@ -148,15 +195,17 @@ impl SqliteRecords {
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "secure_delete", "ON")?;
         db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        check(&db, path)?;
         schema::migrate(&mut db)?;
         let readers = (0..READERS)
             .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .collect::<Result<Vec<_>, _>>()?;
         let readers = Readers { idle: Mutex::new(readers), free: Arc::new(Semaphore::new(READERS)) };
         Ok(Self {
-            writer: writer::Writer::start(db, tuning.checkpoint_every)?,
+            writer: writer::Writer::start(db, tuning, Arc::clone(&clock))?,
             readers: Arc::new(readers),
             clock,
+            damaged: Arc::default(),
         })
     }
 
@@ -172,25 +221,67 @@ impl SqliteRecords {
         &self,
         work: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.is_good()?;
         let stopped = || StoreError::Unavailable("the read pool has stopped".to_owned());
         let reader = self.readers.take().await.ok_or_else(stopped)?;
         let clock = Arc::clone(&self.clock);
         // The reader is held by the blocking work, which goes on when the asker is gone.
-        tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             let snapshot = reader.db.as_ref().ok_or_else(stopped)?.unchecked_transaction()?;
             work(&snapshot, clock.now())
         })
         .await
-        .map_err(|_| StoreError::Unavailable("a read was cut off".to_owned()))?
+        .map_err(|_| StoreError::Unavailable("a read was cut off".to_owned()))?;
+        self.note_damage(done)
     }
 
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&Connection, Timestamp) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let clock = Arc::clone(&self.clock);
-        self.writer.run(move |db| work(db, clock.now())).await
+        self.is_good()?;
+        let work = Arc::new(work);
+        let once = || {
+            let (clock, work) = (Arc::clone(&self.clock), Arc::clone(&work));
+            self.writer.run(move |db| work(db, clock.now()))
+        };
+        let done = match once().await {
+            // Nothing of it was kept, and what was set aside has been let go.
+            Err(StoreError::Full(_)) => once().await,
+            done => done,
+        };
+        self.note_damage(done)
     }
+
+    /// Whoever goes on in a damaged file makes it worse.
+    fn is_good(&self) -> Result<(), StoreError> {
+        self.damaged.get().map_or(Ok(()), |why| Err(StoreError::Damaged(why.clone())))
+    }
+
+    fn note_damage<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Damaged(why)) = &done
+            && self.damaged.set(why.clone()).is_ok()
+        {
+            tracing::error!(error = why, "the database is damaged; it is left as it is until the next start");
+        }
+        done
+    }
+}
+
+/// A database of up to so many bytes is read through when it is opened; a larger one would hold up the start, and
+/// what is wrong with it shows where it is used.
+const CHECKED: u64 = 32 << 20;
+
+fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > CHECKED) {
+        return Ok(());
+    }
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let found = found.replace('\n', " ");
+    Err(Failure { kind: Kind::Damaged, text: format!("{found}{}", Kind::Damaged.what_to_do()) }.into())
 }
 
 /// The step into the write-ahead log does not wait for a lock by itself, as everything else does.
@@ -238,7 +329,7 @@ impl RecordStore for SqliteRecords {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.write(move |db, _| {
             db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?1, ?2)", [&name, &value])?;
-            Ok(meta(db, &name)?.unwrap_or(value))
+            Ok(meta(db, &name)?.unwrap_or_else(|| value.clone()))
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! The one writer: a thread that gathers what waits into one transaction, so that many share an fsync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{BUSY, Failure};
-use crate::storage::StoreError;
+use super::{BUSY, Failure, Kind, Tuning};
+use crate::clock::Clock;
+use crate::storage::{Reserve, StoreError};
 
 /// The most jobs that share one transaction.
 const GROUP: usize = 256;
@@ -17,6 +19,8 @@ const GROUP: usize = 256;
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 /// A checkpoint waits for readers no longer than this: writers wait with it.
 const CHECKPOINT_BUSY: Duration = Duration::from_millis(50);
+/// A lock that another process was seen to hold is waited for no longer than this.
+const LOCKED_BUSY: Duration = Duration::from_millis(100);
 
 /// Tells the asker how it went, once it is durable, or why it is not.
 type Reply = Box<dyn FnOnce(Result<(), Failure>) + Send>;
@@ -40,11 +44,11 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(db: Connection, checkpoint_every: Duration) -> Result<Self, StoreError> {
+    pub(super) fn start(db: Connection, tuning: Tuning, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(4 * GROUP);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(&db, &waiting, checkpoint_every))
+            .spawn(move || run(&db, &waiting, &tuning, clock.as_ref()))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -61,7 +65,15 @@ impl Writer {
                 let _ = answer.send(match (committed, done) {
                     // Why this one failed says more than that the transaction did.
                     (Ok(()), done)
-                    | (Err(_), done @ Err(StoreError::Full(_) | StoreError::Unavailable(_))) => done,
+                    | (
+                        Err(_),
+                        done @ Err(
+                            StoreError::Full(_)
+                            | StoreError::Unavailable(_)
+                            | StoreError::Locked(_)
+                            | StoreError::Damaged(_),
+                        ),
+                    ) => done,
                     (Err(failure), _) => Err(failure.into()),
                 });
             })
@@ -99,32 +111,53 @@ fn in_savepoint<T>(
     done
 }
 
-fn run(db: &Connection, waiting: &Receiver<Job>, every: Duration) {
+fn run(db: &Connection, waiting: &Receiver<Job>, tuning: &Tuning, clock: &dyn Clock) {
+    let every = tuning.checkpoint_every;
+    let mut locked = false;
     // What an earlier process left in the write-ahead log goes too.
     let mut checkpoint_at = Some(Instant::now() + every);
     loop {
         let rest = checkpoint_at.map_or(every, |at| at.saturating_duration_since(Instant::now()));
         match waiting.recv_timeout(rest) {
             Ok(first) => {
-                commit_group(db, first, waiting);
+                commit_group(db, first, waiting, &mut locked, tuning.reserve.as_deref());
                 checkpoint_at.get_or_insert_with(|| Instant::now() + every);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
+                note_time(db, clock);
                 checkpoint(db);
                 return;
             }
         }
         if checkpoint_at.is_some_and(|at| at <= Instant::now()) {
+            note_time(db, clock);
             checkpoint_at = if checkpoint(db) { None } else { Some(Instant::now() + CHECKPOINT_RETRY) };
         }
     }
 }
 
-fn commit_group(db: &Connection, first: Job, waiting: &Receiver<Job>) {
+fn commit_group(
+    db: &Connection,
+    first: Job,
+    waiting: &Receiver<Job>,
+    locked: &mut bool,
+    reserve: Option<&Reserve>,
+) {
     let step = |sql| db.prepare_cached(sql).and_then(|mut sql| sql.execute([])).map_err(Failure::from);
-    if let Err(failure) = step("BEGIN IMMEDIATE") {
-        first(Err(failure))(Ok(()));
+    if *locked {
+        // One has waited in vain, and told so; nobody waits as long behind it.
+        let _ = db.busy_timeout(LOCKED_BUSY);
+    }
+    let begun = step("BEGIN IMMEDIATE");
+    if std::mem::replace(locked, matches!(&begun, Err(Failure { kind: Kind::Locked, .. }))) {
+        let _ = db.busy_timeout(BUSY);
+    }
+    if let Err(failure) = begun {
+        make_room(db, &failure, reserve);
+        for job in std::iter::once(first).chain(waiting.try_iter().take(GROUP)) {
+            job(Err(failure.clone()))(Ok(()));
+        }
         return;
     }
     let mut replies = vec![first(Ok(db))];
@@ -135,12 +168,38 @@ fn commit_group(db: &Connection, first: Job, waiting: &Receiver<Job>) {
     {
         replies.push(job(Ok(db)));
     }
-    let committed = step("COMMIT").map(|_| ());
-    if committed.is_err() && !db.is_autocommit() {
-        let _ = step("ROLLBACK");
+    let committed = if db.is_autocommit() {
+        let text = "the write-ahead log could not grow: make room on its disk".to_owned();
+        Err(Failure { kind: Kind::Full, text })
+    } else {
+        step("COMMIT").map(|_| ())
+    };
+    if let Err(failure) = &committed {
+        if !db.is_autocommit() {
+            let _ = step("ROLLBACK");
+        }
+        make_room(db, failure, reserve);
     }
     for reply in replies {
         reply(committed.clone());
+    }
+}
+
+/// Before the askers are told that the disk is full, what can be let go is let go: they try once more.
+fn make_room(db: &Connection, failure: &Failure, reserve: Option<&Reserve>) {
+    if failure.kind == Kind::Full {
+        reserve.map(Reserve::release);
+        checkpoint(db);
+    }
+}
+
+/// The latest time goes on record, so that a clock that is set back while nothing runs is noticed.
+fn note_time(db: &Connection, clock: &dyn Clock) {
+    let now = clock.now().as_millis().to_string();
+    let sql =
+        "INSERT INTO meta (name, value) VALUES ('clock', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1";
+    if let Err(error) = db.execute(sql, [now]) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the time was not noted");
     }
 }
 
