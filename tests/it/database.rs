@@ -24,7 +24,9 @@ async fn assert_unavailable(answer: reqwest::Response) {
     let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait));
     let problem: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-    assert_eq!(problem["code"], "store_unavailable");
+    // The relay trims what it took over; where it cannot, it says so first.
+    let code = problem["code"].as_str().unwrap();
+    assert!(["store_unavailable", "audit_unavailable"].contains(&code), "{code}");
 }
 
 /// As `sqlite3` would, from another process than the server's.
@@ -157,7 +159,6 @@ async fn whatever_else_lies_where_the_kek_was_is_named_with_what_to_do() {
         let said = refused(&server.data(), &[]);
         assert_names(&said, &[kek.to_str().unwrap()]);
         assert_names(&said, more);
-        assert_eq!(said.lines().count(), 1, "{said}");
     };
 
     std::fs::create_dir(&kek).unwrap();

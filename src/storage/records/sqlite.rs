@@ -201,11 +201,12 @@ impl SqliteRecords {
             .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .collect::<Result<Vec<_>, _>>()?;
         let readers = Readers { idle: Mutex::new(readers), free: Arc::new(Semaphore::new(READERS)) };
+        let damaged = Arc::default();
         Ok(Self {
-            writer: writer::Writer::start(db, tuning, Arc::clone(&clock))?,
+            writer: writer::Writer::start(db, tuning, Arc::clone(&clock), Arc::clone(&damaged))?,
             readers: Arc::new(readers),
             clock,
-            damaged: Arc::default(),
+            damaged,
         })
     }
 

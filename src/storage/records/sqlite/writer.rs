@@ -1,12 +1,13 @@
 //! The one writer: a thread that gathers what waits into one transaction, so that many share an fsync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::{BUSY, Failure, Kind, Tuning};
@@ -44,11 +45,16 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(db: Connection, tuning: Tuning, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        db: Connection,
+        tuning: Tuning,
+        clock: Arc<dyn Clock>,
+        damaged: Arc<OnceLock<String>>,
+    ) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(4 * GROUP);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(&db, &waiting, &tuning, clock.as_ref()))
+            .spawn(move || run(&db, &waiting, &tuning, (clock.as_ref(), &damaged)))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -111,7 +117,12 @@ fn in_savepoint<T>(
     done
 }
 
-fn run(db: &Connection, waiting: &Receiver<Job>, tuning: &Tuning, clock: &dyn Clock) {
+fn run(
+    db: &Connection,
+    waiting: &Receiver<Job>,
+    tuning: &Tuning,
+    (clock, damaged): (&dyn Clock, &OnceLock<String>),
+) {
     let every = tuning.checkpoint_every;
     let mut locked = false;
     // What an earlier process left in the write-ahead log goes too.
@@ -125,14 +136,13 @@ fn run(db: &Connection, waiting: &Receiver<Job>, tuning: &Tuning, clock: &dyn Cl
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                note_time(db, clock);
-                checkpoint(db);
+                tidy(db, clock, damaged);
                 return;
             }
         }
         if checkpoint_at.is_some_and(|at| at <= Instant::now()) {
-            note_time(db, clock);
-            checkpoint_at = if checkpoint(db) { None } else { Some(Instant::now() + CHECKPOINT_RETRY) };
+            checkpoint_at =
+                if tidy(db, clock, damaged) { None } else { Some(Instant::now() + CHECKPOINT_RETRY) };
         }
     }
 }
@@ -193,13 +203,27 @@ fn make_room(db: &Connection, failure: &Failure, reserve: Option<&Reserve>) {
     }
 }
 
+/// Notes the time and empties the write-ahead log. Of a damaged database nothing more is moved, not at the end of the
+/// process either. False if it is to be tried again.
+fn tidy(db: &Connection, clock: &dyn Clock, damaged: &OnceLock<String>) -> bool {
+    if damaged.get().is_some() {
+        let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        return true;
+    }
+    // A note is not waited for.
+    if db.busy_timeout(CHECKPOINT_BUSY).is_ok() {
+        note_time(db, clock);
+    }
+    checkpoint(db)
+}
+
 /// The latest time goes on record, so that a clock that is set back while nothing runs is noticed.
 fn note_time(db: &Connection, clock: &dyn Clock) {
     let now = clock.now().as_millis().to_string();
     let sql =
         "INSERT INTO meta (name, value) VALUES ('clock', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1";
     if let Err(error) = db.execute(sql, [now]) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the time was not noted");
+        tracing::debug!(error = &error as &dyn std::error::Error, "the time was not noted");
     }
 }
 
