@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::buffers::Reserved;
+use super::parts::Parts;
 use super::room::Promise;
 use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
@@ -14,14 +14,9 @@ use crate::clock::Timestamp;
 use crate::crypto::{
     ContentDigest, FileMeta, Header, Layout, Run, RunId, SEGMENT, TransferKey, Writer, seal_runs,
 };
-use crate::storage::{BlobError, BlobUpload};
 use crate::transfer::{
     BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
 };
-
-/// Parts after which it is looked again whether there is room: others write too, and not all say how much. Who does not
-/// say is promised room for so many at once.
-const LOOK_AT_ROOM: u32 = 16;
 
 /// Draws id and blob key of a file together, and seals what is known of it.
 pub(super) fn begin_file(
@@ -59,30 +54,11 @@ pub(super) struct Appending<'a> {
     writer: Writer,
     digest: ContentDigest,
     size: u64,
-    part: usize,
-    sink: Sink,
-    /// What the blob store calls the upload.
-    journalled: Option<String>,
-    parts: u32,
+    parts: Parts<'a>,
     opener: OperationId,
     touched: Timestamp,
-    promise: Promise,
     _reserved: Reserved,
-    /// The memory of a second buffer, held while nobody waits for memory.
-    second: Option<Reserved>,
 }
-
-/// The object under way.
-enum Sink {
-    /// All that came fits one part so far.
-    None,
-    Open(Box<dyn BlobUpload>),
-    /// A part is written while the next one is filled. The task ends by itself, and then drops what nobody waits for.
-    Writing(JoinHandle<(Box<dyn BlobUpload>, Written)>),
-}
-
-/// The buffer that a part was in.
-type Written = Result<Zeroizing<Vec<u8>>, BlobError>;
 
 impl<'a> Appending<'a> {
     /// Takes the buffer that was reserved and starts the run.
@@ -112,21 +88,16 @@ impl<'a> Appending<'a> {
             transfer,
             key,
             file,
-            blob,
             upload,
             header,
             writer: Writer::new(&main, &run, header, buffer, part)?,
             digest: ContentDigest::default(),
             size: 0,
-            part,
-            sink: Sink::None,
-            journalled: None,
-            parts: 0,
+            parts: Parts::new(service, caller.account.id, blob.clone(), upload.length.is_some(), promise),
+            blob,
             opener: OperationId::generate(now),
             touched: now,
-            promise,
             _reserved: reserved,
-            second: None,
         })
     }
 
@@ -147,7 +118,7 @@ impl<'a> Appending<'a> {
         match taken {
             Ok(()) => self.finish().await,
             Err(error) => {
-                self.abort().await;
+                self.parts.abort().await;
                 Err(error)
             }
         }
@@ -198,100 +169,14 @@ impl<'a> Appending<'a> {
         Ok(())
     }
 
-    /// Sends the full part. Goes on in a second buffer while it is written, or in the same one after.
     async fn send_part(&mut self) -> Result<(), ServiceError> {
-        self.look_at_room().await?;
+        self.parts.look_at_room().await?;
         let full = Zeroizing::new(self.writer.next_part(Vec::new())?);
-        let (sink, spare) = self.written().await?;
-        let mut sink = if let Some(sink) = sink {
-            sink
-        } else {
-            let sink = self.service.blobs.open(&self.blob).await?;
-            self.journalled = Some(sink.id().to_owned());
+        if self.parts.open().await? {
             self.touch(self.service.clock.now()).await?;
-            sink
-        };
-        self.parts += 1;
-        let mut next = if let Some(next) = self.second_buffer(spare) {
-            self.sink = Sink::Writing(tokio::spawn(async move {
-                let written = sink.part(full).await;
-                (sink, written)
-            }));
-            next
-        } else {
-            let back = sink.part(full).await;
-            self.sink = Sink::Open(sink);
-            self.promise.filled(self.part as u64);
-            back?
-        };
+        }
+        let mut next = self.parts.send(full).await?;
         Ok(self.writer.refill(std::mem::take(&mut *next))?)
-    }
-
-    /// The upload, once the part before is written, with the buffer that this one was in.
-    async fn written(
-        &mut self,
-    ) -> Result<(Option<Box<dyn BlobUpload>>, Option<Zeroizing<Vec<u8>>>), ServiceError> {
-        match std::mem::replace(&mut self.sink, Sink::None) {
-            Sink::None => Ok((None, None)),
-            Sink::Open(sink) => Ok((Some(sink), None)),
-            Sink::Writing(writing) => {
-                let (sink, written) = writing
-                    .await
-                    .map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))?;
-                match written {
-                    Ok(buffer) => {
-                        self.promise.filled(self.part as u64);
-                        Ok((Some(sink), Some(buffer)))
-                    }
-                    Err(error) => {
-                        self.sink = Sink::Open(sink);
-                        Err(error.into())
-                    }
-                }
-            }
-        }
-    }
-
-    /// A buffer beside the one that is being written: the spare one, or a new one. None while somebody waits for
-    /// memory, so that whoever came first has never more than one part then (DESIGN §5).
-    fn second_buffer(&mut self, spare: Option<Zeroizing<Vec<u8>>>) -> Option<Zeroizing<Vec<u8>>> {
-        let buffers = &self.service.buffers;
-        if buffers.are_wanted() {
-            self.second = None;
-        } else if self.second.is_none() {
-            self.second = buffers.try_reserve(self.caller.account.id, self.part);
-        }
-        let second = self.second.as_ref()?;
-        Some(spare.unwrap_or_else(|| second.allocate()))
-    }
-
-    async fn abort(&mut self) {
-        let sink = match self.written().await {
-            Ok((sink, _)) => sink,
-            Err(_) => match std::mem::replace(&mut self.sink, Sink::None) {
-                Sink::Open(sink) => Some(sink),
-                Sink::None | Sink::Writing(_) => None,
-            },
-        };
-        if let Some(sink) = sink
-            && let Err(error) = sink.abort().await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
-        }
-    }
-
-    async fn look_at_room(&mut self) -> Result<(), ServiceError> {
-        let due = self.parts.is_multiple_of(LOOK_AT_ROOM) && (self.parts > 0 || self.upload.length.is_none());
-        if !due && !self.service.room.is_short() {
-            return Ok(());
-        }
-        self.service.gate.uploads()?;
-        let more = match self.upload.length {
-            Some(_) => 0,
-            // On top come the part that is being written and the last one, which is held back.
-            None => ((u64::from(LOOK_AT_ROOM) + 2) * self.part as u64).saturating_sub(self.promise.left()),
-        };
-        self.service.promise_more(&mut self.promise, more).await
     }
 
     async fn touch(&mut self, now: Timestamp) -> Result<(), ServiceError> {
@@ -301,7 +186,7 @@ impl<'a> Appending<'a> {
             file: self.file,
             epoch: 1,
             opener: self.opener,
-            upload: self.journalled.clone(),
+            upload: self.parts.id().cloned(),
             bytes: self.size,
             upload_deadline: now.after(self.service.rules.upload_idle),
         };
@@ -310,26 +195,15 @@ impl<'a> Appending<'a> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<WholeFile, ServiceError> {
-        let (sink, _) = self.written().await?;
-        let Self { service, caller, transfer, key, file, blob, upload, header, writer, .. } = self;
+    async fn finish(self) -> Result<WholeFile, ServiceError> {
+        let Self { caller, transfer, key, file, blob, upload, header, writer, parts, digest, .. } = self;
         let (rest, length) = writer.finish()?;
-        let rest = Zeroizing::new(rest);
         let layout = Layout::of_plaintext(length)
             .ok_or_else(|| ServiceError::Internal("a run has outgrown its format".to_owned()))?;
-        let written = match sink {
-            None => service.blobs.put(&blob, rest).await.map(drop),
-            Some(mut sink) => match sink.part(rest).await {
-                Ok(_) => sink.complete().await,
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = written {
-            settle_write(service, &blob, layout.ciphertext(), error).await?;
-        }
+        parts.finish(Zeroizing::new(rest), layout.ciphertext()).await?;
         let id = transfer.id();
         let (transfer_id, file_id) = (id.as_bytes(), file.as_bytes());
-        let sha256 = self.digest.finish();
+        let sha256 = digest.finish();
         let meta_key = key.meta_key(transfer_id);
         let runs = [Run { header: header.to_bytes(), length, object: 0 }];
         let meta = FileMeta {
@@ -339,7 +213,7 @@ impl<'a> Appending<'a> {
             sha256: Some(hex::encode(sha256)),
             runs: Some(1),
         };
-        tracing::debug!(%file, bytes = length, parts = length / self.part as u64 + 1, account = %caller.account.id, "file stored");
+        tracing::debug!(%file, bytes = length, account = %caller.account.id, "file stored");
         Ok(WholeFile {
             id: file,
             objects: vec![Object { key: blob, size: Some(layout.ciphertext()) }],
@@ -348,18 +222,5 @@ impl<'a> Appending<'a> {
             size: length,
             content_mac: key.receipt_key(transfer_id, file_id).content_mac(&sha256),
         })
-    }
-}
-
-/// A write whose outcome is not known is settled by the object's size (DESIGN §4).
-async fn settle_write(
-    service: &Service,
-    blob: &BlobKey,
-    size: u64,
-    error: BlobError,
-) -> Result<(), ServiceError> {
-    match error {
-        BlobError::Unavailable(_) if service.blobs.size(blob).await? == Some(size) => Ok(()),
-        error => Err(error.into()),
     }
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{Service, ServiceError};
+use crate::clock::Timestamp;
 use crate::storage::StoreError;
 pub use crate::storage::records::Claim;
+use crate::storage::records::Record;
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
-use crate::transfer::{Change, Due, TeamId, Transfer, TransferId, falls_due};
+use crate::transfer::{Change, Due, Transfer, falls_due};
 
 /// The most transfers that are claimed at once.
 pub const BATCH: usize = 500;
@@ -32,9 +34,15 @@ impl Service {
     pub async fn expire_due(&self, what: Claim) -> Result<Pass, ServiceError> {
         let claimed = self.records.claim(what, BATCH, CLAIM).await?;
         let mut pass = Pass { claimed: claimed.transfers.len(), ..Pass::default() };
-        let reads = claimed.transfers.iter().map(|&(team, id)| self.decide(team, id, claimed.now));
+        let records = self.records.transfers(claimed.transfers).await?;
+        let decisions = records.into_iter().map(|record| async move {
+            match record? {
+                Some(record) => self.decide(record, claimed.now).await,
+                None => Ok(Due::Nothing),
+            }
+        });
         let mut changes = Vec::new();
-        for decided in futures_util::future::join_all(reads).await {
+        for decided in futures_util::future::join_all(decisions).await {
             match decided {
                 Ok(Due::Change(change)) => changes.push(*change),
                 Ok(Due::Purge(transfer) | Due::SecondLook(transfer)) => pass.purge.push(*transfer),
@@ -52,13 +60,8 @@ impl Service {
     }
 
     /// Decides by the store's clock. Leases are ended here, each in a step of its own.
-    async fn decide(
-        &self,
-        team: TeamId,
-        id: TransferId,
-        now: crate::clock::Timestamp,
-    ) -> Result<Due, ServiceError> {
-        let Some(record) = self.records.transfer(team, id).await? else { return Ok(Due::Nothing) };
+    async fn decide(&self, record: Record, now: Timestamp) -> Result<Due, ServiceError> {
+        let (team, id) = (record.transfer.team(), record.transfer.id());
         let context = self.system().again(now);
         let due = falls_due(record.transfer, &record.journal, &record.leases, &context)?;
         if matches!(due, Due::EndLeases) {

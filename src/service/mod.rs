@@ -25,6 +25,7 @@ mod expire;
 mod health;
 mod login;
 mod open;
+mod parts;
 mod plan;
 mod purge;
 mod refusals;

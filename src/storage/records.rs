@@ -153,6 +153,12 @@ pub trait RecordStore: Send + Sync {
     /// One transfer.
     async fn transfer(&self, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError>;
 
+    /// [`RecordStore::transfer`] for a batch, read together: an answer each, in order; a record that cannot be read fails alone.
+    async fn transfers(
+        &self,
+        which: Vec<(TeamId, TransferId)>,
+    ) -> Result<Vec<Result<Option<Record>, StoreError>>, StoreError>;
+
     /// The transfer that a link opens, with that link's slot.
     async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError>;
 

@@ -87,6 +87,7 @@ macro_rules! record_contract {
             due {
                 a_claim_puts_off_and_comes_back_by_itself
                 without_room_for_deletions_only_the_living_are_claimed
+                a_batch_is_read_in_its_order_and_only_with_the_right_team
                 two_claimers_never_get_the_same_transfer
                 a_claim_is_earliest_first_and_bounded
                 a_purge_that_failed_is_tried_again_later

@@ -339,6 +339,21 @@ impl RecordStore for SqliteRecords {
         self.read(move |db| transfers::read(db, team, id)).await
     }
 
+    async fn transfers(
+        &self,
+        which: Vec<(TeamId, TransferId)>,
+    ) -> Result<Vec<Result<Option<Record>, StoreError>>, StoreError> {
+        self.read(move |db| {
+            let records = which.into_iter().map(|(team, id)| match transfers::read(db, team, id) {
+                // That is not one record's matter.
+                Err(error @ StoreError::Damaged(_)) => Err(error),
+                record => Ok(record),
+            });
+            records.collect()
+        })
+        .await
+    }
+
     async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError> {
         self.read_at(move |db, now| transfers::opening(db, link, now)).await
     }

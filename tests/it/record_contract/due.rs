@@ -128,3 +128,15 @@ pub async fn without_room_for_deletions_only_the_living_are_claimed(store: Store
     assert_eq!(live, [(team(1), due[1])]);
     assert_eq!(ids(&store, 9).await, [due[0]], "it was not put off");
 }
+
+pub async fn a_batch_is_read_in_its_order_and_only_with_the_right_team(store: Store, clock: ManualClock) {
+    let due = due_in_turn(&store, &clock, 3).await;
+    let unknown = TransferId::from_bytes([0xee; 16]);
+    let asked =
+        vec![(team(1), due[2]), (team(2), due[1]), (team(1), unknown), (team(1), due[0]), (team(1), due[2])];
+    let read = store.transfers(asked).await.unwrap();
+    let found: Vec<_> =
+        read.into_iter().map(|record| record.unwrap().map(|record| record.transfer.id())).collect();
+    assert_eq!(found, [Some(due[2]), None, None, Some(due[0]), Some(due[2])]);
+    assert!(store.transfers(Vec::new()).await.unwrap().is_empty());
+}

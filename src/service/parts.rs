@@ -1,0 +1,184 @@
+//! An object under way: each part is written while the next one is filled, if there is memory for two.
+
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use super::buffers::Reserved;
+use super::room::Promise;
+use super::{Service, ServiceError};
+use crate::storage::{BlobError, BlobUpload};
+use crate::transfer::{AccountId, BlobKey};
+
+/// Parts after which it is looked again whether there is room: others write too, and not all say how much. Who does not
+/// say is promised room for so many at once.
+const LOOK_AT_ROOM: u32 = 16;
+
+/// The buffer that a part was in.
+type Written = Result<Zeroizing<Vec<u8>>, BlobError>;
+
+/// The parts of one object, in order.
+pub(super) struct Parts<'a> {
+    service: &'a Service,
+    account: AccountId,
+    key: BlobKey,
+    /// Whether the sender said how much will come.
+    declared: bool,
+    promise: Promise,
+    /// The memory of a second buffer, held while nobody waits for memory.
+    second: Option<Reserved>,
+    sink: Sink,
+    /// What the blob store calls the upload.
+    id: Option<String>,
+    sent: u32,
+}
+
+enum Sink {
+    /// All that came fits one part so far.
+    None,
+    Open(Box<dyn BlobUpload>),
+    /// A part is being written. The task ends by itself, and then drops what nobody waits for.
+    Writing(JoinHandle<(Box<dyn BlobUpload>, Written)>),
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(
+        service: &'a Service,
+        account: AccountId,
+        key: BlobKey,
+        declared: bool,
+        promise: Promise,
+    ) -> Self {
+        Self { service, account, key, declared, promise, second: None, sink: Sink::None, id: None, sent: 0 }
+    }
+
+    /// What the blob store calls the upload, once it is open: to journal before the first part is sent.
+    pub(super) const fn id(&self) -> Option<&String> {
+        self.id.as_ref()
+    }
+
+    /// Begins an object of several parts, or says that it is begun already.
+    pub(super) async fn open(&mut self) -> Result<bool, ServiceError> {
+        if self.id.is_some() {
+            return Ok(false);
+        }
+        let sink = self.service.blobs.open(&self.key).await?;
+        self.id = Some(sink.id().to_owned());
+        self.sink = Sink::Open(sink);
+        Ok(true)
+    }
+
+    /// Sends a full part. The buffer to go on in is a second one while it is written, or the same one after.
+    pub(super) async fn send(
+        &mut self,
+        full: Zeroizing<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, ServiceError> {
+        let (sink, spare) = self.written().await?;
+        let mut sink =
+            sink.ok_or_else(|| ServiceError::Internal("a part came before its object".to_owned()))?;
+        self.sent += 1;
+        if let Some(next) = self.second_buffer(spare) {
+            self.sink = Sink::Writing(tokio::spawn(async move {
+                let written = sink.part(full).await;
+                (sink, written)
+            }));
+            return Ok(next);
+        }
+        let back = sink.part(full).await;
+        self.sink = Sink::Open(sink);
+        self.promise.filled(self.part());
+        Ok(back?)
+    }
+
+    /// Sends the last part, of an object of `size` bytes. When it returns, the object is whole and durable.
+    pub(super) async fn finish(mut self, rest: Zeroizing<Vec<u8>>, size: u64) -> Result<(), ServiceError> {
+        let (sink, _) = self.written().await?;
+        let written = match sink {
+            None => self.service.blobs.put(&self.key, rest).await.map(drop),
+            Some(mut sink) => match sink.part(rest).await {
+                Ok(_) => sink.complete().await,
+                Err(error) => Err(error),
+            },
+        };
+        match written {
+            // A write whose outcome is not known is settled by the object's size (DESIGN §4).
+            Err(BlobError::Unavailable(_)) if self.service.blobs.size(&self.key).await? == Some(size) => {
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
+    /// Gives the object up.
+    pub(super) async fn abort(mut self) {
+        let sink = match self.written().await {
+            Ok((sink, _)) => sink,
+            Err(_) => match std::mem::replace(&mut self.sink, Sink::None) {
+                Sink::Open(sink) => Some(sink),
+                Sink::None | Sink::Writing(_) => None,
+            },
+        };
+        if let Some(sink) = sink
+            && let Err(error) = sink.abort().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
+        }
+    }
+
+    /// Looks now and then whether there is room for what comes.
+    pub(super) async fn look_at_room(&mut self) -> Result<(), ServiceError> {
+        let due = self.sent.is_multiple_of(LOOK_AT_ROOM) && (self.sent > 0 || !self.declared);
+        if !due && !self.service.room.is_short() {
+            return Ok(());
+        }
+        self.service.gate.uploads()?;
+        let more = if self.declared {
+            0
+        } else {
+            // On top come the part that is being written and the last one, which is held back.
+            (u64::from(LOOK_AT_ROOM + 2) * self.part()).saturating_sub(self.promise.left())
+        };
+        self.service.promise_more(&mut self.promise, more).await
+    }
+
+    fn part(&self) -> u64 {
+        self.service.blobs.part_size() as u64
+    }
+
+    /// The upload, once the part before is written, with the buffer that this one was in.
+    async fn written(
+        &mut self,
+    ) -> Result<(Option<Box<dyn BlobUpload>>, Option<Zeroizing<Vec<u8>>>), ServiceError> {
+        match std::mem::replace(&mut self.sink, Sink::None) {
+            Sink::None => Ok((None, None)),
+            Sink::Open(sink) => Ok((Some(sink), None)),
+            Sink::Writing(writing) => {
+                let (sink, written) = writing
+                    .await
+                    .map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))?;
+                match written {
+                    Ok(buffer) => {
+                        self.promise.filled(self.part());
+                        Ok((Some(sink), Some(buffer)))
+                    }
+                    Err(error) => {
+                        self.sink = Sink::Open(sink);
+                        Err(error.into())
+                    }
+                }
+            }
+        }
+    }
+
+    /// A buffer beside the one that is being written: the spare one, or a new one. None while somebody waits for
+    /// memory, so that whoever came first has never more than one part then (DESIGN §5).
+    fn second_buffer(&mut self, spare: Option<Zeroizing<Vec<u8>>>) -> Option<Zeroizing<Vec<u8>>> {
+        let buffers = &self.service.buffers;
+        if buffers.are_wanted() {
+            self.second = None;
+        } else if self.second.is_none() {
+            self.second = buffers.try_reserve(self.account, self.service.blobs.part_size());
+        }
+        let second = self.second.as_ref()?;
+        Some(spare.unwrap_or_else(|| second.allocate()))
+    }
+}
