@@ -13,12 +13,18 @@ use tokio::sync::watch;
 
 /// An instant in UTC, in whole milliseconds since the Unix epoch. Shown as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "u64")]
 pub struct Timestamp(u64);
 
+impl From<u64> for Timestamp {
+    fn from(millis: u64) -> Self {
+        Self::from_millis(millis)
+    }
+}
+
 impl Timestamp {
-    /// The last instant that RFC 3339 can write (the end of the year 9999).
-    pub const MAX: Self = Self(253_402_300_799_999);
+    /// The last instant that is written in the year 9999 in every time zone: what [`FromStr`] reads goes no further.
+    pub const MAX: Self = Self(253_402_207_200_999);
 
     /// Instants past [`Timestamp::MAX`] become it.
     #[must_use]

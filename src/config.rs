@@ -283,7 +283,9 @@ fn public_url(source: &mut Source, listen: SocketAddr) -> String {
     let valid = |text: &str| {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
         let host = rest.trim_end_matches('/');
-        let plain = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ', '"']);
+        let plain = !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_graphic())
+            && !host.contains(['/', '@', '?', '#', '"', '<', '>', '\\']);
         plain.then(|| text.trim_end_matches('/').to_owned())
     };
     let form = "an origin such as https://files.example.org, without a path";

@@ -49,16 +49,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
 }
 
 /// What the `Authorization` header offers.
-pub(super) enum Offered {
+pub enum Offered {
+    /// There is none.
     Nothing,
     /// Something of a token's form, in either part.
     Token(Zeroizing<String>),
     /// The password of Basic, where it is no token.
     Basic(Zeroizing<String>),
+    /// Another scheme, or a text that does not read.
     Other,
 }
 
-pub(super) fn offered(headers: &HeaderMap) -> Offered {
+/// Reads the `Authorization` header.
+#[must_use]
+pub fn offered(headers: &HeaderMap) -> Offered {
     if let Some(Authorization(bearer)) = headers.typed_get::<Authorization<Bearer>>() {
         return Offered::Token(Zeroizing::new(bearer.token().to_owned()));
     }
@@ -119,9 +123,11 @@ pub(super) fn link_proof(
 }
 
 /// The name of the ticket's cookie.
-pub(super) const TICKET: &str = "__Secure-bb-d";
+pub const TICKET: &str = "__Secure-bb-d";
 
-fn ticket_cookie(headers: &HeaderMap) -> Option<&str> {
+/// The text of the ticket among the cookies.
+#[must_use]
+pub fn ticket_cookie(headers: &HeaderMap) -> Option<&str> {
     headers
         .get_all(COOKIE)
         .iter()
@@ -133,7 +139,8 @@ fn ticket_cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether an unsafe request comes from a page of another site (DESIGN §11).
-pub(super) fn is_cross_site(method: &Method, headers: &HeaderMap, public_url: &str) -> bool {
+#[must_use]
+pub fn is_cross_site(method: &Method, headers: &HeaderMap, public_url: &str) -> bool {
     if method.is_safe() {
         return false;
     }

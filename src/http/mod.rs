@@ -3,13 +3,14 @@
 pub mod client;
 pub mod edge;
 pub mod error;
-mod extract;
+pub mod extract;
 pub mod file;
+pub mod incoming;
 mod layers;
 pub mod limit;
 mod link;
-mod negotiate;
-mod options;
+pub mod negotiate;
+pub mod options;
 pub mod pages;
 mod plain;
 pub mod problems;

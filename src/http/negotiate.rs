@@ -8,15 +8,18 @@ use crate::transfer::LinkId;
 
 /// The form of answer that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wants {
+pub enum Wants {
+    /// A script's.
     Json,
+    /// A browser's.
     Html,
     /// `*/*`, as tools send it.
     Any,
 }
 
 /// By the `Accept` header: HTML before JSON, since only a browser names it.
-pub(super) fn wants(headers: &HeaderMap) -> Wants {
+#[must_use]
+pub fn wants(headers: &HeaderMap) -> Wants {
     let names = |word: &str| {
         headers
             .get_all(ACCEPT)
@@ -34,12 +37,14 @@ pub(super) fn wants(headers: &HeaderMap) -> Wants {
 }
 
 /// No browser, and no script that wants JSON: curl, wget and their like.
-pub(super) fn is_tool(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn is_tool(headers: &HeaderMap) -> bool {
     !headers.contains_key("sec-fetch-mode") && wants(headers) == Wants::Any
 }
 
 /// A person's browser that goes to an address.
-pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn is_navigation(headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
         None => wants(headers) == Wants::Html,
@@ -47,11 +52,13 @@ pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 /// The link in a path below `/d/`.
-pub(super) fn link_of(path: &str) -> Option<LinkId> {
+#[must_use]
+pub fn link_of(path: &str) -> Option<LinkId> {
     path.strip_prefix("/d/")?.split('/').next()?.parse().ok()
 }
 
 /// Percent-decoded UTF-8, or none.
-pub(super) fn decode(text: &str) -> Option<String> {
+#[must_use]
+pub fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

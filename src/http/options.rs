@@ -11,7 +11,7 @@ use crate::transfer::policy::Options;
 const SECRETS: [&str; 4] = ["password", "secret", "token", "ticket"];
 
 /// The pairs of a query, decoded; a `+` stays one.
-pub(super) fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
+pub fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
     uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name).unwrap_or_default(), decode(value).unwrap_or_default())
@@ -22,7 +22,7 @@ pub(super) fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
 ///
 /// # Errors
 /// `secret_in_query`.
-pub(super) fn refuse_secrets(uri: &Uri) -> Result<(), Problem> {
+pub fn refuse_secrets(uri: &Uri) -> Result<(), Problem> {
     let found = query(uri).any(|(name, _)| {
         let name = name.to_ascii_lowercase();
         SECRETS.contains(&name.trim_start_matches("burnbag-"))
@@ -34,7 +34,7 @@ pub(super) fn refuse_secrets(uri: &Uri) -> Result<(), Problem> {
 ///
 /// # Errors
 /// `option_unknown`, `option_invalid`, `option_conflict`.
-pub(super) fn options(uri: &Uri, headers: &HeaderMap) -> Result<Options, Problem> {
+pub fn options(uri: &Uri, headers: &HeaderMap) -> Result<Options, Problem> {
     let mut options = Options::default();
     for (name, value) in query(uri) {
         set(&mut options, &name, &value)?;
@@ -53,6 +53,6 @@ pub(super) fn options(uri: &Uri, headers: &HeaderMap) -> Result<Options, Problem
 ///
 /// # Errors
 /// As [`options`].
-pub(super) fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Problem> {
+pub fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Problem> {
     Ok(options.set(name, value).map_err(ServiceError::from)?)
 }

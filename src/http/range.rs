@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use axum::http::HeaderMap;
 use axum::http::header::{IF_RANGE, RANGE};
-use headers::{ETag, HeaderMapExt as _, IfMatch, IfNoneMatch};
+use axum::http::{HeaderMap, HeaderValue};
+use headers::{ETag, Header, HeaderMapExt as _, IfMatch, IfNoneMatch};
 
 /// What of a file is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,10 +24,10 @@ pub enum Asked {
 /// Reads conditions and range for a file of this tag and size, in the order of RFC 9110 §13.2.2.
 #[must_use]
 pub fn asked(headers: &HeaderMap, tag: &ETag, size: u64) -> Asked {
-    if headers.typed_get::<IfMatch>().is_some_and(|condition| !condition.precondition_passes(tag)) {
+    if condition::<IfMatch>(headers).is_some_and(|condition| !condition.precondition_passes(tag)) {
         return Asked::Failed;
     }
-    if headers.typed_get::<IfNoneMatch>().is_some_and(|condition| !condition.precondition_passes(tag)) {
+    if condition::<IfNoneMatch>(headers).is_some_and(|condition| !condition.precondition_passes(tag)) {
         return Asked::NotModified;
     }
     let Some(range) = headers.get(RANGE).and_then(|range| range.to_str().ok()) else { return Asked::Whole };
@@ -41,10 +41,30 @@ pub fn asked(headers: &HeaderMap, tag: &ETag, size: u64) -> Asked {
     }
 }
 
+/// The tags of a condition; none where it cannot be read.
+fn condition<H: Header>(headers: &HeaderMap) -> Option<H> {
+    headers.get_all(H::name()).iter().all(holds_tags).then(|| headers.typed_get()).flatten()
+}
+
+/// Whether no blank stands inside of quotes: no tag has one (RFC 9110 §8.8.3), and `headers` asserts it where it should
+/// refuse.
+fn holds_tags(value: &HeaderValue) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b'"')
+        .skip(1)
+        .step_by(2)
+        .all(|tag| !tag.contains(&b' ') && !tag.contains(&b'\t'))
+}
+
 /// Only a strong tag that is this one; a date never, since there is no `Last-Modified`.
 fn if_range_holds(headers: &HeaderMap, tag: &ETag) -> bool {
     headers.get(IF_RANGE).is_none_or(|condition| {
-        let said = condition.to_str().ok().and_then(|text| text.trim().parse::<ETag>().ok());
+        let said = condition
+            .to_str()
+            .ok()
+            .filter(|_| holds_tags(condition))
+            .and_then(|text| text.trim().parse::<ETag>().ok());
         said.is_some_and(|said| said == *tag && !condition.as_bytes().starts_with(b"W/"))
     })
 }

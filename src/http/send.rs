@@ -3,24 +3,22 @@
 use std::sync::Arc;
 
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{FromRequest as _, Multipart, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 
 use super::error::Problem;
-use super::negotiate::{Wants, decode, wants};
+use super::incoming::{self, FilePart, Form};
+use super::negotiate::{Wants, wants};
 use super::state::AppState;
 use super::{edge, options, pages};
 use crate::service::{Caller, NewUpload, Sending, Sent, ServiceError};
 use crate::transfer::policy::{Options, Settled};
-use crate::transfer::{FileName, InvalidName};
 
 const TRANSFER: HeaderName = HeaderName::from_static("burnbag-transfer");
 const DEADLINE: HeaderName = HeaderName::from_static("burnbag-deadline");
-/// The longest value of an option in a form.
-const LONGEST_FIELD: usize = 1024;
 
 /// `PUT /<name>` and `PUT /`: one file, the whole body.
 pub(super) async fn put(
@@ -29,11 +27,11 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    let name = file_name(request.uri().path())?;
-    let length = content_length(headers)?;
-    check_content_range(headers, length)?;
+    let name = incoming::file_name(request.uri().path())?;
+    let length = incoming::content_length(headers)?;
+    incoming::check_content_range(headers, length)?;
     let terms = settle(&state, options::options(request.uri(), headers)?)?;
-    let upload = NewUpload { name, media_type: media_type(headers), length };
+    let upload = NewUpload { name, media_type: incoming::media_type(headers), length };
     let form = wants(headers);
     let mut sending = state.service.send(Arc::new(caller), terms.expires, upload).await?;
     let mut body = request.into_body().into_data_stream();
@@ -49,41 +47,15 @@ pub(super) async fn post(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    let is_form = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"));
-    if !is_form {
-        return Err(Problem::new("media_type_unsupported").detail("POST / takes multipart/form-data"));
-    }
+    incoming::check_is_form(headers)?;
     let mut options = options::options(request.uri(), headers)?;
     let form = wants(headers);
-    state.service.admit_upload(content_length(headers)?).await?;
-    let mut parts = Multipart::from_request(request, &state)
-        .await
-        .map_err(|error| Problem::new("request_malformed").detail(error.body_text()))?;
+    state.service.admit_upload(incoming::content_length(headers)?).await?;
+    let mut parts = Form::read(request).await?;
     let caller = Arc::new(caller);
     let mut sending: Option<Sending> = None;
-    while let Some(mut part) = parts.next_field().await.map_err(|error| broken_form(&error))? {
-        let field = part.name().unwrap_or_default().to_owned();
-        let name = match (part.file_name(), field.as_str()) {
-            // A form sends an input without a file as an empty name.
-            (Some(""), _) => continue,
-            // curl and browsers write a quote so (HTML, "multipart form data"); other characters stay as they are.
-            (Some(name), _) => FileName::parse(&name.replace("%22", "\"")).map_err(ServiceError::from)?,
-            (None, "text") => FileName::parse("text.txt").map_err(ServiceError::from)?,
-            (None, _) => {
-                let value = short_field(&mut part, &field).await?;
-                options::set(&mut options, &field, &value)?;
-                continue;
-            }
-        };
-        let is_text = part.file_name().is_none();
-        let first = part.chunk().await.map_err(|error| broken_form(&error))?;
-        if is_text && first.is_none() {
-            continue;
-        }
-        let media_type = part.content_type().map(str::to_owned);
+    while let Some(mut part) = parts.next().await? {
+        let Some(FilePart { name, media_type, first }) = part.read(&mut options).await? else { continue };
         let upload = NewUpload { name, media_type, length: None };
         let open = if let Some(open) = &mut sending {
             open.file(upload).await?;
@@ -95,7 +67,7 @@ pub(super) async fn post(
         if let Some(first) = first {
             open.write(first).await?;
         }
-        while let Some(chunk) = part.chunk().await.map_err(|error| broken_form(&error))? {
+        while let Some(chunk) = part.chunk().await? {
             open.write(chunk).await?;
         }
         open.end_file().await?;
@@ -121,65 +93,12 @@ async fn copy(body: &mut BodyDataStream, sending: &mut Sending) -> Result<(), Pr
     Ok(())
 }
 
-async fn short_field(part: &mut axum::extract::multipart::Field<'_>, field: &str) -> Result<String, Problem> {
-    let mut value = Vec::new();
-    while let Some(chunk) = part.chunk().await.map_err(|error| broken_form(&error))? {
-        value.extend_from_slice(&chunk);
-        if value.len() > LONGEST_FIELD {
-            let name: String = field.chars().take(64).collect();
-            return Err(Problem::new("option_invalid")
-                .field(name)
-                .detail("a field has at most 1 KiB; a file needs a file name"));
-        }
-    }
-    String::from_utf8(value).map_err(|_| Problem::new("option_invalid").detail("a field is UTF-8"))
-}
-
 fn broken_body(error: &axum::Error) -> Problem {
     if edge::is_body_timeout(error) {
         Problem::new("body_timeout")
     } else {
         Problem::new("request_malformed").detail("the body ended before it was whole")
     }
-}
-
-fn broken_form(error: &axum::extract::multipart::MultipartError) -> Problem {
-    if edge::is_body_timeout(error) {
-        Problem::new("body_timeout")
-    } else {
-        Problem::new("request_malformed").detail(format!("the form cannot be read: {}", error.body_text()))
-    }
-}
-
-/// The one segment of the path, decoded; none is `stdin`, as `curl -T -` sends it.
-fn file_name(path: &str) -> Result<FileName, Problem> {
-    let raw = path.strip_prefix('/').unwrap_or(path);
-    if raw.is_empty() {
-        return Ok(FileName::parse_segment("stdin").map_err(ServiceError::from)?);
-    }
-    let name = decode(raw).ok_or(ServiceError::Name(InvalidName::NotUtf8))?;
-    Ok(FileName::parse_segment(&name).map_err(ServiceError::from)?)
-}
-
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(length) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
-    let length = length.to_str().ok().and_then(|text| text.parse().ok());
-    length.map(Some).ok_or(Problem::new("request_malformed").detail("Content-Length is not a number"))
-}
-
-/// A part of a file would be taken for the whole (RFC 9110 §14.5): only the whole is taken as one.
-fn check_content_range(headers: &HeaderMap, length: Option<u64>) -> Result<(), Problem> {
-    let Some(range) = headers.get(CONTENT_RANGE) else { return Ok(()) };
-    let whole = length.filter(|n| *n > 0).map(|n| format!("bytes 0-{}/{n}", n - 1));
-    let is_whole = whole.is_some_and(|whole| range.as_bytes() == whole.as_bytes());
-    if is_whole { Ok(()) } else { Err(Problem::new("content_range_unsupported")) }
-}
-
-fn media_type(headers: &HeaderMap) -> Option<String> {
-    let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    // What curl says of a body that it knows nothing of.
-    let said = kind != "application/x-www-form-urlencoded" && kind.len() <= 255;
-    said.then(|| kind.to_owned())
 }
 
 fn reply(sent: &Sent, form: Wants) -> Result<Response, Problem> {

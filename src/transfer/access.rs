@@ -213,7 +213,7 @@ impl Account {
 
     fn changed(mut self, context: &Context, tokens: Vec<TokenRecord>, events: Vec<Event>) -> AccessChange {
         let expected = self.version;
-        self.version += 1;
+        self.version = self.version.saturating_add(1);
         let operation = context.operation;
         AccessChange { operation, team: None, account: self, expected: Some(expected), tokens, events }
     }

@@ -68,7 +68,7 @@ impl Change {
             upload_deadline: None,
             forget: false,
         };
-        change.record.version = expected.unwrap_or(0) + 1;
+        change.record.version = expected.unwrap_or(0).saturating_add(1);
         // A second transition of the same step is the same operation.
         if change.record.operations.last() != Some(&context.operation) {
             change.record.operations.push(context.operation);
@@ -97,7 +97,7 @@ impl Change {
             event.id = format!("{}.{}", context.operation, events.len());
             events.push(event);
         }
-        second.record.version = expected.unwrap_or(0) + 1;
+        second.record.version = expected.unwrap_or(0).saturating_add(1);
         let slots = match (slots, second.slots) {
             (first, Slots::Keep) => first,
             (Slots::Put(mut first), Slots::Put(then)) => {

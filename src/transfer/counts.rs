@@ -35,7 +35,7 @@ impl Counts {
     #[must_use]
     pub fn moved(mut self, before: Option<Hold>, after: Option<Hold>) -> Self {
         match (before, after) {
-            (None, Some(Hold::Held)) => self.held += 1,
+            (None, Some(Hold::Held)) => self.held = self.held.saturating_add(1),
             (Some(Hold::Held), Some(Hold::Used)) => {
                 self.held = self.held.saturating_sub(1);
                 self.used = self.used.saturating_add(1);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 pub use super::counts::{Counts, Hold, LeaseSummary, MAX_RETURNS, is_exhausted};
 use super::event::{Context, Event, EventType, Outcome};
@@ -73,6 +73,17 @@ impl Stream {
     }
 }
 
+/// Streams of a record whose numbers can be reckoned with.
+fn sound_streams<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Stream>, D::Error> {
+    let streams = Vec::<Stream>::deserialize(from)?;
+    let sound = |stream: &Stream| stream.to.checked_sub(stream.from).is_some_and(|all| stream.written <= all);
+    if streams.iter().all(sound) {
+        Ok(streams)
+    } else {
+        Err(D::Error::custom("a stream writes past its end"))
+    }
+}
+
 /// One file under one lease.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct FileLease {
@@ -86,7 +97,7 @@ pub struct FileLease {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed: Option<Timestamp>,
     /// The streams not yet settled.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "sound_streams", skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<Stream>,
 }
 
@@ -353,7 +364,7 @@ impl Lease {
             .streams
             .iter()
             .map(|stream| if stream.runs(now) { stream.to - stream.from } else { stream.charged() })
-            .sum();
+            .fold(0, u64::saturating_add);
         let sent = file.sent.saturating_add(promised).saturating_add(ask.to - ask.from);
         file.completed.is_none_or(|at| now < at.after(times.retry))
             && !(starts && (from_zero_runs || file.starts >= MAX_STARTS))
@@ -378,9 +389,8 @@ impl Lease {
             FileLease::default()
         });
         // What a dead instance left running has ended with what it last said.
-        let left: u64 =
-            file.streams.extract_if(.., |stream| !stream.runs(now)).map(|dead| dead.charged()).sum();
-        file.sent = file.sent.saturating_add(left);
+        let left = file.streams.extract_if(.., |stream| !stream.runs(now)).map(|dead| dead.charged());
+        file.sent = left.fold(file.sent, u64::saturating_add);
         file.starts = file.starts.saturating_add(u8::from(ask.from == 0));
         file.streams.push(Stream { id: ask.stream, from: ask.from, to: ask.to, written: 0, renewed: now });
         self.moved = now;

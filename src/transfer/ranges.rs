@@ -7,8 +7,24 @@ pub const MAX_RANGES: usize = 64;
 
 /// A sorted union of half-open byte ranges that neither touch nor overlap.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<(u64, u64)>")]
 pub struct Ranges(Vec<(u64, u64)>);
+
+/// A record says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("ranges are in order and apart, and at most {MAX_RANGES}")]
+pub struct InvalidRanges;
+
+impl TryFrom<Vec<(u64, u64)>> for Ranges {
+    type Error = InvalidRanges;
+
+    fn try_from(ranges: Vec<(u64, u64)>) -> Result<Self, InvalidRanges> {
+        let each_holds_some = ranges.iter().all(|(from, to)| from < to);
+        let apart = ranges.windows(2).all(|pair| pair[0].1 < pair[1].0);
+        let sound = each_holds_some && apart && ranges.len() <= MAX_RANGES;
+        sound.then_some(Self(ranges)).ok_or(InvalidRanges)
+    }
+}
 
 impl Ranges {
     /// Adds `[from, to)`; an empty range adds nothing.

@@ -328,6 +328,6 @@ impl Transfer {
     /// Plaintext bytes of the whole files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.whole_files().filter_map(|file| file.size).sum()
+        self.whole_files().filter_map(|file| file.size).fold(0, u64::saturating_add)
     }
 }

@@ -35,7 +35,7 @@ fn durations_are_a_number_and_a_unit() {
     }
     assert_eq!(parse_duration("99999999999999999999s"), None, "no number of seconds");
     assert_eq!(parse_duration("18446744073709551615d"), None, "too long to count");
-    assert_eq!(parse_duration("253402300800s"), None, "longer than any calendar");
+    assert_eq!(parse_duration("253402207201s"), None, "longer than any calendar");
 }
 
 #[test]
@@ -129,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn a_duration_comes_back_from_its_words(seconds in 0..=253_402_300_799_u64) {
+    fn a_duration_comes_back_from_its_words(seconds in 0..=253_402_207_200_u64) {
         prop_assert_eq!(parse_duration(&words(secs(seconds))), Some(secs(seconds)));
     }
 

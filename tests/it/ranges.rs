@@ -120,6 +120,13 @@ async fn conditions_are_held_against_the_tag() {
         let said = answer.bytes().await.unwrap();
         assert_eq!(said.ends_with(b"(precondition_failed)\n"), status == 412, "If-Match: {condition}");
     }
+    // No tag holds a blank (RFC 9110 §8.8.3): such a condition is none.
+    for blank in ["\"a b\"", "\"a\tb\"", "\"x\", \"a b\""] {
+        for name in ["if-match", "if-none-match"] {
+            assert_eq!(get(&link, &[(name, blank)]).await.status(), 200, "{name}: {blank}");
+        }
+        assert_eq!(get(&link, &[range, ("if-range", blank)]).await.status(), 200, "If-Range: {blank}");
+    }
     let other = server.send("f", bytes, "").await;
     assert_ne!(get(&other, &[]).await.headers()["etag"], tag, "the same bytes sent twice are two files");
 }

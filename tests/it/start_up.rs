@@ -172,6 +172,12 @@ fn elsewhere_than_on_loopback_it_must_be_told_where_links_point() {
         let said = refused(dir.path(), &[("BURNBAG_PUBLIC_URL", bad)]);
         assert_names(&said, &["PUBLIC_URL", bad]);
     }
+    for bad in ["https://files.example\nevil.org", "https://a\tb", "https://<b>", "https://é.example.org"] {
+        assert_names(
+            &refused(dir.path(), &[("BURNBAG_PUBLIC_URL", bad)]),
+            &["BURNBAG_PUBLIC_URL", "an origin such as"],
+        );
+    }
 }
 
 #[test]
