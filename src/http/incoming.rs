@@ -197,8 +197,8 @@ fn broken(error: &MultipartError) -> Problem {
     if edge::is_body_timeout(error) {
         return Problem::new("body_timeout");
     }
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let too_long = causes.filter_map(|cause| cause.downcast_ref::<HeadTooLong>()).next();
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let too_long = causes.find_map(|cause| cause.downcast_ref::<HeadTooLong>());
     let why = too_long.map_or_else(|| error.body_text(), ToString::to_string);
     Problem::new("request_malformed").detail(format!("the form cannot be read: {why}"))
 }

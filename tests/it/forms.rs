@@ -63,7 +63,6 @@ async fn an_empty_text_is_no_file_however_the_pieces_fall() {
         let mut part = form.next().await.unwrap().expect("one part");
         assert!(part.read(&mut Options::default()).await.unwrap().is_none(), "cut at {cut}");
         drop(part);
-        drop(part);
         assert!(form.next().await.unwrap().is_none());
     }
 }
