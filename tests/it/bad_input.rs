@@ -384,3 +384,18 @@ async fn a_page_of_another_site_can_do_nothing() {
     );
     assert!(host.starts_with("127.0.0.1:"));
 }
+
+#[test]
+fn a_length_is_digits_alone() {
+    use axum::http::{HeaderMap, header::CONTENT_LENGTH};
+    use burnbag::http::incoming::content_length;
+    let read = |text: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, text.parse().unwrap());
+        content_length(&headers)
+    };
+    assert_eq!(read("007").unwrap(), Some(7));
+    for text in ["+5", "-5", "", "5,5", "0x5", "99999999999999999999"] {
+        assert!(read(text).is_err(), "{text:?}");
+    }
+}
