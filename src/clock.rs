@@ -24,7 +24,7 @@ impl From<u64> for Timestamp {
 
 impl Timestamp {
     /// The last instant that is written in the year 9999 in every time zone: what [`FromStr`] reads goes no further.
-    pub const MAX: Self = Self(253_402_207_200_999);
+    pub const MAX: Self = Self(253_402_207_200_000);
 
     /// Instants past [`Timestamp::MAX`] become it.
     #[must_use]
