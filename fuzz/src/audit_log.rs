@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
-use burnbag::audit::{Log, Report, verify};
+use burnbag::audit::{AuditError, Log, Report, verify};
 use burnbag::clock::Timestamp;
 use burnbag::storage::records::OutboxEntry;
 use burnbag::transfer::{Actor, Context, EventType, InstanceId, LinkId, OperationId, TransferId};
@@ -156,6 +156,10 @@ fn unchanged(report: &Report, text: &[u8], whole: &[u8]) {
 
 fn go_on(dir: &Path, report: Option<&Report>) {
     let log = Log::open(dir, LOG_ID, 0);
+    // A child that another test forks holds the lock of the case before until it runs its own program.
+    if matches!(log, Err(AuditError::Locked { .. })) {
+        return;
+    }
     let Some(report) = report else { return };
     let mut log = log.expect("a whole log can be written on");
     let last = report.shards[0].last.map_or(0, |last| last.seq);
