@@ -11,7 +11,7 @@ use burnbag::transfer::{AccountId, Actor, EventType, FileId, LinkId, Outcome};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::audit_support::{LOG_ID, entries, event, lines, open, segment, seqs, start};
+use crate::audit_support::{LOG_ID, entries, event, lines, open, open_sized, segment, seqs, start};
 
 #[test]
 fn a_line_is_written_as_the_design_says() {
@@ -137,7 +137,7 @@ fn a_full_segment_is_followed_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let all = entries(1, 20);
     for batch in all.chunks(7) {
-        Log::open_sized(dir.path(), LOG_ID, 0, 1000).unwrap().append(batch).unwrap();
+        open_sized(dir.path(), 1000).append(batch).unwrap();
     }
     let report = verify(dir.path()).unwrap();
     assert_eq!(report.lines(), 20);
@@ -275,7 +275,7 @@ proptest! {
         let total: usize = steps.iter().map(|(count, ..)| count).sum();
         let all = entries(1, total as u64);
         let (straight, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let open = |dir: &tempfile::TempDir| Log::open_sized(dir.path(), LOG_ID, 0, segment_bytes).unwrap();
+        let open = |dir: &tempfile::TempDir| open_sized(dir.path(), segment_bytes);
         open(&straight).append(&all).unwrap();
 
         let (mut log, mut done) = (open(&crashed), 0usize);

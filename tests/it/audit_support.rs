@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use burnbag::audit::Log;
+use burnbag::audit::{AuditError, Log};
 use burnbag::clock::Timestamp;
 use burnbag::storage::records::OutboxEntry;
 use burnbag::transfer::{Actor, Context, Event, EventType, InstanceId, TransferId};
+
+use crate::support::SOON;
 
 pub const LOG_ID: &str = "00112233445566778899aabbccddeeff";
 
@@ -27,12 +30,29 @@ pub fn event(now: Timestamp) -> Event {
 /// Entries `first..=last`, a second apart.
 pub fn entries(first: u64, last: u64) -> Vec<OutboxEntry> {
     (first..=last)
-        .map(|seq| OutboxEntry { seq, event: event(start().after(std::time::Duration::from_secs(seq))) })
+        .map(|seq| OutboxEntry { seq, event: event(start().after(Duration::from_secs(seq))) })
         .collect()
 }
 
 pub fn open(dir: &Path) -> Log {
-    Log::open(dir, LOG_ID, 0).unwrap()
+    unlocked(|| Log::open(dir, LOG_ID, 0))
+}
+
+pub fn open_sized(dir: &Path, segment_bytes: u64) -> Log {
+    unlocked(|| Log::open_sized(dir, LOG_ID, 0, segment_bytes))
+}
+
+/// A child that another test has just forked holds every lock of this process until it runs its own program.
+fn unlocked(open: impl Fn() -> Result<Log, AuditError>) -> Log {
+    let end = Instant::now() + SOON;
+    loop {
+        match open() {
+            Err(AuditError::Locked { .. }) if Instant::now() < end => {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            log => return log.unwrap(),
+        }
+    }
 }
 
 pub fn segment(dir: &Path, number: u64) -> PathBuf {

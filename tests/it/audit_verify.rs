@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burnbag::audit::{Fault, Log, VerifyError, verify};
+use burnbag::audit::{Fault, VerifyError, verify};
 
-use crate::audit_support::{LOG_ID, entries, event, lines, open, segment, start, write_lines};
+use crate::audit_support::{LOG_ID, entries, event, lines, open, open_sized, segment, start, write_lines};
 use burnbag::storage::records::OutboxEntry;
 
 /// A log of ten lines.
@@ -134,7 +134,7 @@ fn an_event_that_is_twice_in_the_log_is_named_with_its_first_place() {
 #[test]
 fn a_missing_segment_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    Log::open_sized(dir.path(), LOG_ID, 0, 1000).unwrap().append(&entries(1, 20)).unwrap();
+    open_sized(dir.path(), 1000).append(&entries(1, 20)).unwrap();
     verify(dir.path()).unwrap();
     fs::remove_file(segment(dir.path(), 2)).unwrap();
     let error = verify(dir.path()).unwrap_err();
@@ -147,7 +147,7 @@ fn a_missing_segment_is_named() {
 #[test]
 fn a_change_at_the_end_of_a_segment_is_named_there() {
     let dir = tempfile::tempdir().unwrap();
-    Log::open_sized(dir.path(), LOG_ID, 0, 1000).unwrap().append(&entries(1, 20)).unwrap();
+    open_sized(dir.path(), 1000).append(&entries(1, 20)).unwrap();
     let file = segment(dir.path(), 2);
     let mut all = lines(&file);
     let last = all.len();
