@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,9 @@ use crate::transfer::access::Account;
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
 use crate::workers;
+
+/// Connections that the kernel completes before they are accepted; it takes no more than `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
 
 /// What goes on when the last connection is gone is waited for so long.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -198,11 +201,16 @@ impl App {
     ///
     /// # Errors
     /// It is taken, or not this machine's.
-    pub async fn bind(&self) -> Result<TcpListener, StartError> {
+    pub fn bind(&self) -> Result<TcpListener, StartError> {
         let address = self.config.listen;
-        TcpListener::bind(address)
-            .await
-            .map_err(|error| StartError::Listen { address: address.to_string(), error })
+        let listen = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Or a restart would wait for the connections of the one before.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        listen().map_err(|error| StartError::Listen { address: address.to_string(), error })
     }
 
     /// Serves on `listener` until `stop`, then lets running transfers end, settles what is open, and stops the workers:

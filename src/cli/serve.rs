@@ -70,6 +70,7 @@ impl Serve {
         }
         telemetry::start(&config.log, config.log_format);
         no_core_dumps();
+        allow_open_files(config.connections);
         super::runtime()?.block_on(serve(config))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -83,11 +84,31 @@ fn no_core_dumps() {
     }
 }
 
+/// A connection is an open file, and so is what it sends or fetches; a few are ours.
+fn allow_open_files(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = 2 * connections as u64 + 128;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let wanted = Rlimit { current: Some(maximum.map_or(needed, |maximum| maximum.min(needed))), maximum };
+    let allowed = if setrlimit(Resource::Nofile, wanted).is_ok() { wanted.current } else { current };
+    if allowed.is_some_and(|allowed| allowed < needed) {
+        tracing::warn!(
+            allowed,
+            needed,
+            connections,
+            "too few open files are allowed for so many connections: raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower BURNBAG_CONNECTIONS"
+        );
+    }
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     let public_url = config.public_url.clone();
     let local = config.is_local();
     let app = App::open(config, Arc::new(SystemClock)).await?;
-    let listener = app.bind().await?;
+    let listener = app.bind()?;
     app.service.first_account().await?;
     greet(&app, &public_url).await?;
     if public_url.starts_with("http://") && !local {

@@ -17,7 +17,7 @@ use headers::ETag;
 use http_body::{Frame, SizeHint};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::edge::Connection;
+use super::edge::Exchange;
 use super::error::Problem;
 use super::extract::Origin;
 use super::range::{Asked, asked};
@@ -46,7 +46,7 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) async fn serve(
     state: &AppState,
     (method, headers): (&Method, &HeaderMap),
-    (origin, connection): (&Origin, &Connection),
+    (origin, exchange): (&Origin, &Exchange),
     (open, file, holder): (&OpenTransfer, &OpenFile, Holder),
 ) -> Result<Response, Problem> {
     let tag = format!("\"{}-{}\"", open.id(), file.id);
@@ -76,7 +76,7 @@ pub(super) async fn serve(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        let cut = connection.clone();
+        let cut = exchange.clone();
         let download = state
             .service
             .download(open, file, bytes.clone(), holder, &origin.asker(), move || cut.abort())
@@ -85,7 +85,7 @@ pub(super) async fn serve(
             left: download.length,
             download,
             ready: Vec::new(),
-            connection: connection.clone(),
+            exchange: exchange.clone(),
         })
     };
     let mut response = (status, body).into_response();
@@ -134,11 +134,11 @@ pub fn disposition(name: &str) -> String {
     format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(base, ATTR_CHAR))
 }
 
-/// A chunk in the hands of the connection. It is dropped when the last of it went to the socket, or when the connection
-/// broke: that is told apart here, and nowhere else.
+/// A chunk in the hands of the edge. It is dropped when the last of it went to the socket, or when the exchange broke:
+/// that is told apart here, and nowhere else.
 struct Sent {
     chunk: Chunk,
-    connection: Connection,
+    exchange: Exchange,
 }
 
 impl AsRef<[u8]> for Sent {
@@ -149,7 +149,7 @@ impl AsRef<[u8]> for Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        if !self.connection.is_broken() {
+        if !self.exchange.is_broken() {
             self.chunk.written();
         }
     }
@@ -160,10 +160,10 @@ struct DownloadBody {
     /// Taken from the download together, so that its task is woken once for several.
     ready: Vec<Chunk>,
     left: u64,
-    connection: Connection,
+    exchange: Exchange,
 }
 
-/// The download was cut; the connection breaks, so that no client takes it for the whole.
+/// The download was cut; the exchange breaks, so that no client takes it for the whole.
 #[derive(Debug, thiserror::Error)]
 #[error("the download was cut")]
 struct Cut;
@@ -186,11 +186,11 @@ impl http_body::Body for DownloadBody {
             this.ready.reverse();
         }
         let Some(chunk) = this.ready.pop() else {
-            this.connection.abort();
+            this.exchange.abort();
             return Poll::Ready(Some(Err(Cut)));
         };
         this.left = this.left.saturating_sub(chunk.as_ref().len() as u64);
-        let sent = Sent { chunk, connection: this.connection.clone() };
+        let sent = Sent { chunk, exchange: this.exchange.clone() };
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(sent)))))
     }
 

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::edge::Connection;
+use super::edge::Exchange;
 use super::error::{Form, Problem};
 use super::extract::{Origin, is_cross_site};
 use super::negotiate::link_of;
@@ -25,12 +25,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// says nothing of caches is kept by none: links are in some.
 pub(super) async fn origin(
     State(state): State<AppState>,
-    Extension(connection): Extension<Connection>,
+    Extension(exchange): Extension<Exchange>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let trace_id = OperationId::generate(state.service.clock.now()).to_string();
-    let client = state.proxies.client(connection.peer().ip(), request.headers());
+    let client = state.proxies.client(exchange.peer().ip(), request.headers());
     request.extensions_mut().insert(Origin { trace_id: trace_id.clone(), client });
     let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(&trace_id) {

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::edge::Connection;
+use super::edge::Exchange;
 use super::error::Problem;
 use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, link_proof, offered};
 use super::negotiate::{Wants, decode, is_navigation, is_tool, wants};
@@ -33,7 +33,7 @@ fn see_other(to: &str) -> Result<Response, Problem> {
 pub(super) async fn link(
     State(state): State<AppState>,
     Segment(text): Segment,
-    Extension(connection): Extension<Connection>,
+    Extension(exchange): Extension<Exchange>,
     origin: Origin,
     (method, headers): (Method, HeaderMap),
 ) -> Result<Response, Problem> {
@@ -50,7 +50,7 @@ pub(super) async fn link(
     let LinkProof { proof, holder } = link_proof(&state, &headers, &origin, link)?;
     let open = state.service.open(link, &proof).await?;
     match open.files.as_slice() {
-        [one] => file::serve(&state, (&method, &headers), (&origin, &connection), (&open, one, holder)).await,
+        [one] => file::serve(&state, (&method, &headers), (&origin, &exchange), (&open, one, holder)).await,
         _ => see_other(&format!("/d/{link}/")),
     }
 }
@@ -167,7 +167,7 @@ fn without_ticket(problem: Problem, headers: &HeaderMap, link: LinkId) -> Result
 /// `GET /d/{link}/{path}`: a file, or what is in a folder.
 pub(super) async fn below(
     State(state): State<AppState>,
-    Extension(connection): Extension<Connection>,
+    Extension(exchange): Extension<Exchange>,
     origin: Origin,
     uri: Uri,
     (method, headers): (Method, HeaderMap),
@@ -188,5 +188,5 @@ pub(super) async fn below(
         return see_other(&format!("/d/{link}/"));
     }
     let wanted = open.file(&path).ok_or(Problem::new("not_found"))?;
-    file::serve(&state, (&method, &headers), (&origin, &connection), (&open, wanted, holder)).await
+    file::serve(&state, (&method, &headers), (&origin, &exchange), (&open, wanted, holder)).await
 }

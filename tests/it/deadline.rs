@@ -200,7 +200,7 @@ impl InProcess {
             None => String::new(),
         };
         let service = Arc::clone(&app.service);
-        let listener = app.bind().await.unwrap();
+        let listener = app.bind().unwrap();
         let stop = CancellationToken::new();
         let served = tokio::spawn(app.serve(listener, stop.clone()));
         service.gate.opened().await;

@@ -34,9 +34,9 @@ async fn every_byte_of_a_download_that_was_read_to_its_end_is_counted_as_written
         end.unwrap();
         tally.wait_until_all_is_dropped().await;
         assert_eq!(tally.written(), 64 * MIB + 1);
-        assert!(!tally.connection().is_broken());
+        assert!(!tally.exchange().is_broken());
         server.end().await;
-        assert!(!tally.connection().is_broken());
+        assert!(!tally.exchange().is_broken());
     }
 }
 
@@ -61,7 +61,7 @@ async fn what_a_client_left_behind_is_not_counted_as_written() {
         }
         drop(client);
         tally.wait_until_all_is_dropped().await;
-        assert!(tally.connection().is_broken());
+        assert!(tally.exchange().is_broken());
         assert!(tally.written() + 1024 >= MIB, "{} written", tally.written());
         assert!(tally.written() < tally.made(), "{} written", tally.written());
         server.end().await;
@@ -77,7 +77,7 @@ async fn a_client_that_stops_reading_holds_little_and_is_cut() {
     ask(&mut client, &format!("GET /{} HTTP/1.1", 64 * MIB)).await;
     let (_, rest) = read_head(&mut client).await;
     tally.wait_until_all_is_dropped().await;
-    assert!(tally.connection().is_broken());
+    assert!(tally.exchange().is_broken());
     let buffers = 2 * MIB;
     assert!(tally.written() < rest.len() as u64 + buffers, "{} written", tally.written());
     assert!(tally.made() <= tally.written() + MIB, "{} made, {} written", tally.made(), tally.written());
@@ -99,7 +99,7 @@ async fn a_client_that_reads_slowly_is_not_cut() {
         client.read_exact(&mut some).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(!tally.connection().is_broken());
+    assert!(!tally.exchange().is_broken());
     assert!(tally.written() > 2 * MIB);
     server.stop.cancel();
 }
@@ -111,7 +111,7 @@ async fn an_abort_cuts_at_once_and_throws_away_what_was_not_sent() {
     let mut client = server.connect_small().await;
     ask(&mut client, &format!("GET /{} HTTP/1.1", 64 * MIB)).await;
     read_head(&mut client).await;
-    tally.connection().abort();
+    tally.exchange().abort();
     let made = tally.made();
     tally.wait_until_all_is_dropped().await;
     assert!(tally.made() <= made + 2 * CHUNK);
@@ -233,10 +233,17 @@ async fn a_body_that_nobody_reads_stays_with_the_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_past_the_cap_waits_for_a_place() {
     let limits = EdgeLimits { connections: 1, ..EdgeLimits::default() };
-    let (server, _stop) = start(refusing(StatusCode::OK), limits).await;
+    let begun = Arc::new(Notify::new());
+    let seen = Arc::clone(&begun);
+    let endless = move || async move {
+        seen.notify_one();
+        std::future::pending::<()>().await;
+    };
+    let router = Router::new().route("/endless", get(endless)).route("/", get(async || "fine"));
+    let (server, _stop) = start(router, limits).await;
     let mut first = server.connect().await;
-    ask(&mut first, "GET / HTTP/1.1").await;
-    read_head(&mut first).await;
+    ask(&mut first, "GET /endless HTTP/1.1").await;
+    begun.notified().await;
     let mut second = server.connect().await;
     ask(&mut second, "GET / HTTP/1.1").await;
     let waits = tokio::time::timeout(SHORT, second.read_u8()).await;

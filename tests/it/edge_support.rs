@@ -13,7 +13,7 @@ use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get};
-use burnbag::http::edge::{self, Connection, EdgeLimits};
+use burnbag::http::edge::{self, EdgeLimits, Exchange};
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -105,7 +105,7 @@ pub struct Tally {
     pub made: Arc<AtomicU64>,
     pub dropped: Arc<AtomicU64>,
     pub written: Arc<AtomicU64>,
-    pub connection: Arc<Mutex<Option<Connection>>>,
+    pub exchange: Arc<Mutex<Option<Exchange>>>,
 }
 
 impl Tally {
@@ -122,8 +122,8 @@ impl Tally {
         wait_for("every chunk is dropped", all).await;
     }
 
-    pub fn connection(&self) -> Connection {
-        self.connection.lock().unwrap().clone().unwrap()
+    pub fn exchange(&self) -> Exchange {
+        self.exchange.lock().unwrap().clone().unwrap()
     }
 
     pub fn router(&self) -> Router {
@@ -139,7 +139,7 @@ impl Tally {
 struct Chunk {
     bytes: Vec<u8>,
     tally: Tally,
-    connection: Connection,
+    exchange: Exchange,
 }
 
 impl AsRef<[u8]> for Chunk {
@@ -151,7 +151,7 @@ impl AsRef<[u8]> for Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         let length = self.bytes.len() as u64;
-        if !self.connection.is_broken() {
+        if !self.exchange.is_broken() {
             self.tally.written.fetch_add(length, Ordering::SeqCst);
         }
         self.tally.dropped.fetch_add(length, Ordering::SeqCst);
@@ -160,15 +160,15 @@ impl Drop for Chunk {
 
 async fn download(
     State(tally): State<Tally>,
-    Extension(connection): Extension<Connection>,
+    Extension(exchange): Extension<Exchange>,
     axum::extract::OriginalUri(uri): axum::extract::OriginalUri,
 ) -> Response {
     let path = uri.path().to_owned();
     let length: u64 = path.rsplit('/').next().unwrap().parse().unwrap();
-    *tally.connection.lock().unwrap() = Some(connection.clone());
+    *tally.exchange.lock().unwrap() = Some(exchange.clone());
     let breaks = path.starts_with("/broken");
     let chunks = stream::unfold(0, move |from| {
-        let (tally, connection) = (tally.clone(), connection.clone());
+        let (tally, exchange) = (tally.clone(), exchange.clone());
         async move {
             if from >= length {
                 return breaks
@@ -178,7 +178,7 @@ async fn download(
             let size = CHUNK.min(length - from);
             tally.made.fetch_add(size, Ordering::SeqCst);
             let bytes = vec![b'x'; usize::try_from(size).unwrap()];
-            Some((Ok(Bytes::from_owner(Chunk { bytes, tally, connection })), from + size))
+            Some((Ok(Bytes::from_owner(Chunk { bytes, tally, exchange })), from + size))
         }
     });
     let mut response = Response::builder();

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -19,6 +20,8 @@ pub(super) struct Socket {
     connection: Connection,
     blocked: bool,
     linger: Option<Linger>,
+    /// What was read to see which protocol the client speaks.
+    early: Bytes,
 }
 
 /// The write half is shut; so many bytes more are read.
@@ -29,8 +32,8 @@ struct Linger {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, connection: Connection) -> Self {
-        Self { stream, connection, blocked: false, linger: None }
+    pub(super) fn new(stream: TcpStream, early: Bytes, connection: Connection) -> Self {
+        Self { stream, connection, blocked: false, linger: None, early }
     }
 
     fn check(&self) -> io::Result<()> {
@@ -73,6 +76,11 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check()?;
+        if this.early.has_remaining() {
+            let length = this.early.len().min(buffer.remaining());
+            buffer.put_slice(&this.early.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         match read {
@@ -109,13 +117,14 @@ impl AsyncWrite for Socket {
         self.stream.is_write_vectored()
     }
 
-    /// hyper comes here only when its write queue is empty.
+    /// hyper and h2 come here only when what they had to write is written.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check()?;
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         this.blocked = false;
         this.connection.state().flushed();
+        this.connection.release_copied();
         Poll::Ready(Ok(()))
     }
 
