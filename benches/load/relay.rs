@@ -32,7 +32,7 @@ fn rate(root: &Path, workers: &str, pattern: &[u8]) -> f64 {
         let app = service::open(&dir, address, workers).await;
         let token = service::token(&app).await;
         let gate = app.service.gate.clone();
-        let listener = app.bind().await.unwrap();
+        let listener = app.bind().unwrap();
         let served = tokio::spawn(app.serve(listener, stop.clone()));
         if workers.contains("relay") {
             gate.opened().await;

@@ -1,0 +1,58 @@
+//! Clients that mean no good, and clients that are refused, against the release binary over loopback.
+//!
+//! `cargo bench --bench hostile -- --help`. `docs/RELIABILITY.md` says how to read it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    missing_docs,
+    unreachable_pub,
+    reason = "a bench"
+)]
+
+use clap::{Parser, ValueEnum};
+
+#[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/client.rs"]
+mod client;
+#[path = "hostile/refusals.rs"]
+mod refusals;
+#[path = "hostile/server.rs"]
+mod server;
+#[path = "hostile/slow.rs"]
+mod slow;
+
+/// Measures what slow and silent clients cost others, and whether the reason of a refusal arrives.
+#[derive(Parser)]
+#[command(name = "cargo bench --bench hostile --")]
+struct Arguments {
+    /// Measure this alone
+    #[arg(long, value_enum)]
+    only: Option<Scenario>,
+    /// Tries of each client and refusal
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    tries: u32,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// 10,000 connections that say nothing, 500 heads and 200 bodies that trickle
+    Slow,
+    /// curl, wget, node and Python sending 60 MB to a 401, 413 and 422
+    Refusals,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let wanted = |scenario| arguments.only.is_none_or(|only| only == scenario);
+    if wanted(Scenario::Slow) {
+        slow::run();
+    }
+    if wanted(Scenario::Refusals) {
+        refusals::run(arguments.tries);
+    }
+}
