@@ -18,7 +18,8 @@ use clap::{Parser, ValueEnum};
 mod client;
 #[path = "hostile/refusals.rs"]
 mod refusals;
-#[path = "hostile/server.rs"]
+#[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/server.rs"]
 mod server;
 #[path = "hostile/slow.rs"]
 mod slow;
@@ -33,6 +34,9 @@ struct Arguments {
     /// Tries of each client and refusal
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     tries: u32,
+    /// Try the refusals with the clients alone that have this in their name
+    #[arg(long, default_value = "")]
+    client: String,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -48,11 +52,12 @@ enum Scenario {
 
 fn main() {
     let arguments = Arguments::parse();
+    let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let wanted = |scenario| arguments.only.is_none_or(|only| only == scenario);
     if wanted(Scenario::Slow) {
-        slow::run();
+        slow::run(dir.path());
     }
     if wanted(Scenario::Refusals) {
-        refusals::run(arguments.tries);
+        refusals::run(dir.path(), arguments.tries, &arguments.client);
     }
 }

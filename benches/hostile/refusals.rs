@@ -1,9 +1,11 @@
 //! Whether the reason of a refused upload arrives.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::server::{Server, basic};
+use crate::client::basic;
+use crate::server::Server;
 
 const SIZE: u64 = 60_000_000;
 
@@ -57,15 +59,19 @@ fn command(client: &str, path: &str, address: &str, auth: &str, expires: &str) -
     command
 }
 
-pub fn run(tries: u32) {
-    let server = Server::start(&[("BURNBAG_MAX_UPLOAD_BYTES", "1000000")]);
-    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+const CLIENTS: [&str; 6] =
+    ["curl", "curl, no Expect", "curl, HTTP/2", "wget", "node fetch", "Python http.client"];
+
+/// Of all clients, or of those with `only` in their name.
+pub fn run(root: &Path, tries: u32, only: &str) {
+    let server = Server::burnbag_with(root, &[("BURNBAG_MAX_UPLOAD_BYTES", "1000000")]);
+    let file = tempfile::NamedTempFile::new_in(root).unwrap();
     file.as_file().set_len(SIZE).unwrap();
     let (path, address) = (file.path().to_str().unwrap(), server.address.to_string());
-    let (good, bad) = (server.sender(), basic("nonsense"));
+    let (good, bad) = (basic(server.token.as_deref().unwrap()), basic("nonsense"));
     println!("refusals: 60 MB sent, the reason arrived in so many of {tries} tries");
     println!("  {:<20} {:>12} {:>12} {:>12}   median", "", "401", "413", "422");
-    for client in ["curl", "curl, no Expect", "curl, HTTP/2", "wget", "node fetch", "Python http.client"] {
+    for client in CLIENTS.into_iter().filter(|client| client.contains(only)) {
         let mut row = Vec::new();
         let mut times = Vec::new();
         for (auth, expires, code) in [
@@ -74,7 +80,7 @@ pub fn run(tries: u32) {
             (&good, "soon", "(option_invalid)"),
         ] {
             let mut arrived = 0;
-            for _ in 0..tries {
+            for done in 0..tries {
                 let begun = Instant::now();
                 let output =
                     command(client, path, &address, auth, expires).stdin(Stdio::null()).output().unwrap();
@@ -86,7 +92,7 @@ pub fn run(tries: u32) {
                     client == "wget" && code == "(token_invalid)" && shown.contains("401 Unauthorized");
                 if said.contains(code) || by_wget {
                     arrived += 1;
-                } else if tries - arrived < 3 {
+                } else if done - arrived < 3 {
                     println!("    {client}: {said}{shown}");
                 }
             }

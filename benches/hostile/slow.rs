@@ -1,6 +1,7 @@
 //! What silent and slow clients cost another one.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::client::{Client, pattern};
+use crate::client::{Client, basic, pattern};
 use crate::server::Server;
 
 const MIB: u64 = 1 << 20;
@@ -26,8 +27,8 @@ enum Kind {
     Body,
 }
 
-pub fn run() {
-    let server = Server::start(&[]);
+pub fn run(root: &Path) {
+    let server = Server::burnbag(root);
     let pattern = pattern();
     let round_trip = || {
         let begun = Instant::now();
@@ -46,7 +47,7 @@ pub fn run() {
     let cut: Arc<Mutex<Vec<(Kind, Duration)>>> = Arc::default();
     let gate = Arc::new(Semaphore::new(CONNECTING));
     let kinds = [(Kind::Silent, 10_000), (Kind::Head, 500), (Kind::Body, 200)];
-    let auth = server.sender();
+    let auth = basic(server.token.as_deref().unwrap());
     // Bodies first: a head that came whole cannot be turned away any more, one that did not can.
     for (kind, count) in kinds.into_iter().rev() {
         for _ in 0..count {

@@ -40,10 +40,13 @@ pub struct Client<'a> {
     buffer: Vec<u8>,
 }
 
-fn basic(secret: Option<&str>) -> String {
-    secret.map_or_else(String::new, |secret| {
-        format!("authorization: Basic {}\r\n", STANDARD.encode(format!("x:{secret}")))
-    })
+/// The credentials of a token or a link's secret, for `Authorization`.
+pub fn basic(secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("x:{secret}")))
+}
+
+fn authorization(secret: Option<&str>) -> String {
+    secret.map_or_else(String::new, |secret| format!("authorization: {}\r\n", basic(secret)))
 }
 
 impl<'a> Client<'a> {
@@ -55,7 +58,7 @@ impl<'a> Client<'a> {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         let stream = BufReader::with_capacity(16 << 10, stream);
-        Self { stream, sender: basic(token), pattern, buffer: vec![0; BLOCK / 4] }
+        Self { stream, sender: authorization(token), pattern, buffer: vec![0; BLOCK / 4] }
     }
 
     /// Sends a file of so many bytes. When burnbag has answered they are durable.
@@ -85,7 +88,7 @@ impl<'a> Client<'a> {
 
     /// Fetches a file and compares it with what was sent.
     pub fn fetch(&mut self, link: &Link, size: u64) {
-        self.ask("GET", &link.path, &basic(link.secret.as_deref()));
+        self.ask("GET", &link.path, &authorization(link.secret.as_deref()));
         assert_eq!(self.answer("200").length, size);
         let mut at = 0;
         while at < size {
@@ -100,7 +103,7 @@ impl<'a> Client<'a> {
 
     /// Asks for a file's head alone.
     pub fn look(&mut self, link: &Link) {
-        self.ask("HEAD", &link.path, &basic(link.secret.as_deref()));
+        self.ask("HEAD", &link.path, &authorization(link.secret.as_deref()));
         self.answer("200");
     }
 

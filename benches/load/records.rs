@@ -128,7 +128,7 @@ impl Seed {
 
     /// Serves from it, with all events of the seed in the log.
     fn serve(&self) -> Server {
-        let server = Server::burnbag_on(self.dir.clone(), self.token.clone());
+        let server = Server::burnbag_on(self.dir.clone(), self.token.clone(), &[]);
         let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
         let waiting = || db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0)).unwrap();
         let end = Instant::now() + Duration::from_mins(20);

@@ -34,8 +34,13 @@ pub struct Cpu {
 impl Server {
     /// `burnbag serve` on a fresh directory below `root`, with the defaults but without a limit on requests.
     pub fn burnbag(root: &Path) -> Self {
+        Self::burnbag_with(root, &[])
+    }
+
+    /// [`Server::burnbag`] with further settings, such as `("BURNBAG_MAX_UPLOAD_BYTES", "1MiB")`.
+    pub fn burnbag_with(root: &Path, settings: &[(&str, &str)]) -> Self {
         let dir = TempDir::new_in(root).unwrap().keep();
-        let mut server = Self::burnbag_on(dir, String::new());
+        let mut server = Self::burnbag_on(dir, String::new(), settings);
         let made = burnbag(&server.dir, server.address).args(["token", "create"]).output().unwrap();
         assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
         server.token = Some(String::from_utf8(made.stdout).unwrap().trim().to_owned());
@@ -43,10 +48,10 @@ impl Server {
     }
 
     /// `burnbag serve` on a directory whose records are there already.
-    pub fn burnbag_on(dir: PathBuf, token: String) -> Self {
+    pub fn burnbag_on(dir: PathBuf, token: String, settings: &[(&str, &str)]) -> Self {
         let address = free_address();
         let mut command = burnbag(&dir, address);
-        command.arg("serve");
+        command.envs(settings.iter().copied()).arg("serve");
         Self::start(command, address, dir, "/readyz", Some(token))
     }
 
