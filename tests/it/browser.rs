@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use burnbag::http::pages;
 use reqwest::Method;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::browser_support::Browser;
-use crate::support::{Link, Server, files_below, wait_for};
+use crate::gate::{Gate, header};
+use crate::support::{Link, Server, files_below, noise, wait_for};
+use crate::trail::client;
 
 /// Names that are hard for a page, an address or a header, with their bytes.
 const FILES: [(&str, &str); 4] = [
@@ -101,6 +104,54 @@ async fn a_link_that_was_sent_works_where_it_is_clicked() {
 }
 
 #[tokio::test]
+async fn a_download_paused_and_resumed_is_one_lease() {
+    const SIZE: u64 = 64 << 20;
+    let server = Server::start().await;
+    let bytes = noise(usize::try_from(SIZE).unwrap(), 8);
+    let link = server.send("large.bin", bytes.clone(), "downloads=1").await;
+    let gate = Gate::before(&server, SIZE / 4).await;
+    let there = gate.link(&link);
+    let file = format!("{}/large.bin", there.url);
+    let browser = Browser::start().await;
+    let another = || async { link.get(&client("another")).send().await.unwrap().status().as_u16() };
+
+    browser.go(&there.whole).await;
+    browser.click("#get").await;
+    gate.is_reached().await;
+    browser.pause_the_download().await;
+    assert_eq!(another().await, 503, "a paused download keeps its lease");
+    gate.allow(SIZE / 2);
+    browser.resume_the_download().await;
+    gate.is_reached().await;
+    assert_eq!(gate.gets(&file).len(), 1, "over the same connection");
+
+    browser.pause_the_download().await;
+    gate.cut();
+    gate.open();
+    assert_eq!(another().await, 503, "so does one whose connection broke");
+    assert_eq!(gate.gets(&file).len(), 1, "it waits for the person");
+    browser.resume_the_download().await;
+
+    let files = browser.downloads(1).await;
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["large.bin"]);
+    assert_eq!(Sha256::digest(&files["large.bin"]), Sha256::digest(&bytes));
+    let gets = gate.gets(&file);
+    let [whole, rest] = gets.as_slice() else { panic!("two requests: {gets:#?}") };
+    assert_eq!(header(whole, "range"), None);
+    let range = header(rest, "range").expect("the rest alone is asked for");
+    let from: u64 = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+    assert!((1..=SIZE / 2).contains(&from), "{range}");
+    assert!(header(rest, "if-range").is_some(), "{rest}");
+    assert!(header(whole, "cookie").is_some(), "{whole}");
+    assert_eq!(header(rest, "cookie"), header(whole, "cookie"), "by the same ticket");
+
+    let events = recorded(&server, &link, "download.completed").await;
+    assert_eq!(events, ["link.created", "download.started", "download.completed"]);
+    assert_eq!(used(&server, &link).await, 1);
+    assert_eq!(another().await, 404, "the one download is used");
+}
+
+#[tokio::test]
 async fn each_of_several_files_can_be_clicked() {
     let server = Server::start().await;
     let link = send_all(&server, &FILES, "").await;
@@ -150,6 +201,7 @@ async fn without_a_script_a_pasted_link_or_secret_leads_to_the_files() {
         assert!(files.values().any(|bytes| bytes == FILES[n].1.as_bytes()), "{files:?}");
     }
     assert_eq!(browser.errors().await, Vec::<String>::new());
+    wait_for("a count for each ticket", async || (used(&server, &link).await == 2).then_some(())).await;
 
     browser.go(&link.url).await;
     browser.see("#secret").await.send_keys(&"A".repeat(43)).await.unwrap();
@@ -222,12 +274,21 @@ async fn who_only_looks_at_a_link_takes_nothing_of_it() {
 #[tokio::test]
 async fn a_person_without_a_ticket_is_led_to_the_page_of_the_link() {
     let server = Server::start().await;
-    let link = send_all(&server, &FILES, "").await;
+    let link = send_all(&server, &FILES, "downloads=1").await;
     let browser = Browser::start().await;
+    let led = "performance.getEntriesByType('navigation')[0].redirectCount";
     for below in ["", "folder/inside%20it.txt", "nothing.txt"] {
-        browser.go(&format!("{}/{below}", link.url)).await;
+        let asked = format!("{}/{below}", link.url);
+        browser.go(&asked).await;
         browser.at(&link.url).await;
         browser.see("#secret").await;
+        assert_eq!(browser.value(led).await, 1, "by a redirect, to {below:?}");
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let navigation =
+            client.get(&asked).header("accept", "text/html").header("sec-fetch-mode", "navigate");
+        let answer = navigation.send().await.unwrap();
+        assert_eq!(answer.status(), 303, "{below:?}");
+        assert_eq!(answer.headers()["location"], link.url.strip_prefix(&server.url).unwrap());
     }
     browser.go(&format!("{}#{}", link.url, "A".repeat(43))).await;
     browser.click("#get").await;
@@ -236,7 +297,16 @@ async fn a_person_without_a_ticket_is_led_to_the_page_of_the_link() {
     browser.read("#error", "The link is not whole").await;
     let errors = browser.errors().await;
     assert!(errors.iter().all(|error| error.contains("404")), "the refusal alone: {errors:?}");
-    assert_eq!(events(&server, &link).iter().filter(|event| event.starts_with("download.")).count(), 0);
+    assert_eq!(browser.downloads(0).await, BTreeMap::new());
+
+    // Nothing held the one download off, and what began it is the first on record.
+    assert_eq!(used(&server, &link).await, 0);
+    let file = Link { url: format!("{}/two%20words%20&%2050%25.txt", link.url), ..link.clone() };
+    let got = file.get(&client("receiver")).send().await.unwrap();
+    assert_eq!(got.text().await.unwrap(), "one");
+    let mut events = recorded(&server, &link, "download.completed").await;
+    events.retain(|event| event != "download.refused");
+    assert_eq!(events, ["link.created", "download.started", "download.completed"]);
 }
 
 #[tokio::test]

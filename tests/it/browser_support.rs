@@ -22,6 +22,10 @@ static BROWSERS: Semaphore = Semaphore::const_new(2);
 const CHROMEDRIVER: &str = "/usr/bin/chromedriver";
 const CHROMIUM: &str = "/usr/bin/chromium";
 
+/// What pauses and resumes the only download on Chromium's own page of downloads.
+const DOWNLOAD_SWITCH: &str = "document.querySelector('downloads-manager')?.shadowRoot\
+    .querySelector('downloads-item')?.shadowRoot.querySelector('#pause-or-resume')";
+
 /// A running browser. Dropped, it is killed with all its processes; its profile goes with it.
 pub struct Browser {
     pub page: Client,
@@ -151,6 +155,32 @@ impl Browser {
             assert!(Instant::now() < end, "waited for {count} downloads: {names:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Presses Pause beside the only download on Chromium's own page of downloads.
+    pub async fn pause_the_download(&self) {
+        self.press("Pause").await;
+        self.offers("Resume", true).await;
+    }
+
+    /// Presses Resume there.
+    pub async fn resume_the_download(&self) {
+        self.press("Resume").await;
+        self.offers("Resume", false).await;
+    }
+
+    async fn press(&self, what: &str) {
+        if self.page.current_url().await.unwrap().scheme() != "chrome" {
+            self.go("chrome://downloads").await;
+        }
+        self.offers(what, true).await;
+        self.value(&format!("{DOWNLOAD_SWITCH}.click()")).await;
+    }
+
+    /// Waits until that page offers to pause or to resume, or does so no more.
+    async fn offers(&self, what: &str, does: bool) {
+        let says = format!("{DOWNLOAD_SWITCH}?.textContent.trim()");
+        wait_for(what, async || ((self.value(&says).await == what) == does).then_some(())).await;
     }
 
     /// The value of a script's expression.

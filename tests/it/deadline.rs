@@ -173,7 +173,7 @@ pub struct InProcess {
     service: Arc<burnbag::service::Service>,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), std::io::Error>>,
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl InProcess {

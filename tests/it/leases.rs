@@ -1,8 +1,11 @@
 //! A download is counted once, however often its receiver comes back for it.
 
+use std::collections::BTreeSet;
+
 use reqwest::StatusCode;
 
-use crate::support::{Link, Server, noise, wait_for};
+use crate::gate::{Gate, header};
+use crate::support::{self, Link, Server, noise, text, wait_for};
 use crate::trail::{SlowReader, client, count};
 
 async fn status(link: &Link, user_agent: &str) -> StatusCode {
@@ -20,16 +23,6 @@ async fn used(server: &Server, link: &Link) -> u64 {
 async fn events(server: &Server, link: &Link, kind: &str, exactly: usize) {
     wait_for(kind, || async { (count(server, &link.transfer, kind) >= exactly).then_some(()) }).await;
     assert_eq!(count(server, &link.transfer, kind), exactly, "{kind}");
-}
-
-/// Runs a client as a receiver does; whether it was content.
-fn run(program: &str, arguments: &[&str]) -> bool {
-    std::process::Command::new(program)
-        .args(arguments)
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap()
-        .success()
 }
 
 #[tokio::test]
@@ -127,18 +120,40 @@ async fn a_broken_download_gives_its_count_back_once_it_is_idle() {
     assert_eq!(used(&server, &link).await, 1);
 }
 
+/// Breaks a client's download after this many of its bytes.
+async fn broken(gate: &Gate, program: &str, arguments: &[&str]) {
+    let cut = async {
+        gate.is_reached().await;
+        gate.cut();
+    };
+    let (got, ()) = tokio::join!(support::run(program, arguments), cut);
+    assert!(!got.status.success(), "it was to break");
+    gate.open();
+}
+
+/// What the rest of a broken download was asked for with: from a byte on that is neither the first nor the last.
+fn resumed(gate: &Gate, link: &Link, content: &[u8]) {
+    let gets = gate.gets(&link.url);
+    let range = header(gets.last().unwrap(), "range").expect("a resumed download asks for a range");
+    let from: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+    assert!(from > 0 && from < content.len(), "{range}");
+}
+
 #[tokio::test]
 async fn curl_resumes_a_broken_download_as_one() {
     let server = Server::start().await;
     let content = noise(8 << 20, 5);
     let link = server.send("a", content.clone(), "downloads=1").await;
+    let gate = Gate::before(&server, 3 << 20).await;
+    let there = gate.link(&link);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a");
     let (to, user) = (file.to_str().unwrap(), format!("x:{}", link.secret));
-    let same = ["-sSf", "-u", &user, "-o", to, &link.url];
-    assert!(!run("curl", &[&same[..], &["-m", "1", "--limit-rate", "1M"]].concat()), "it was to break");
-    assert!(file.metadata().unwrap().len() > 0);
-    wait_for("the rest", || async { run("curl", &[&same[..], &["-C", "-"]].concat()).then_some(()) }).await;
+    let same = ["-sSf", "-C", "-", "-u", &user, "-o", to, &there.url];
+    broken(&gate, "curl", &same).await;
+    let got = support::run("curl", &same).await;
+    assert!(got.status.success(), "{}", text(&got.stderr));
+    resumed(&gate, &there, &content);
     check(&server, &link, &file, &content).await;
 }
 
@@ -147,14 +162,54 @@ async fn wget_resumes_a_broken_download_as_one() {
     let server = Server::start().await;
     let content = noise(8 << 20, 6);
     let link = server.send("a", content.clone(), "downloads=1").await;
+    let gate = Gate::before(&server, 3 << 20).await;
+    let there = gate.link(&link);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a");
     let password = format!("--password={}", link.secret);
-    let same = ["-q", "--user=x", &password, "-O", file.to_str().unwrap(), &link.url];
-    assert!(!run("timeout", &[&["1", "wget", "--limit-rate=1m"], &same[..]].concat()), "it was to break");
-    assert!(file.metadata().unwrap().len() > 0);
-    wait_for("the rest", || async { run("wget", &[&["-c"], &same[..]].concat()).then_some(()) }).await;
+    let same = ["-q", "-c", "-t1", "--user=x", &password, "-O", file.to_str().unwrap(), &there.url];
+    broken(&gate, "wget", &same).await;
+    let got = support::run("wget", &same).await;
+    assert!(got.status.success(), "{}", text(&got.stderr));
+    resumed(&gate, &there, &content);
     check(&server, &link, &file, &content).await;
+}
+
+#[tokio::test]
+async fn aria2_takes_four_ranges_at_once_as_one() {
+    let server = Server::start().await;
+    let content = noise(10 << 20, 7);
+    let link = server.send("a", content.clone(), "downloads=1").await;
+    // Held up until all four are under way, or the first may have it all before the others come.
+    let gate = Gate::before(&server, 1 << 20).await;
+    let there = gate.link(&link);
+    let dir = tempfile::tempdir().unwrap();
+    let (into, password) =
+        (format!("--dir={}", dir.path().display()), format!("--http-passwd={}", link.secret));
+    let arguments = [
+        "-q",
+        "-x4",
+        "-s4",
+        "-k1M",
+        "--http-user=x",
+        &password,
+        "--http-auth-challenge=true",
+        &into,
+        "-oa",
+        &there.url,
+    ];
+    let ranges = || {
+        let gets = gate.gets(&there.url);
+        let authorized = gets.iter().filter(|head| header(head, "authorization").is_some());
+        authorized.filter_map(|head| header(head, "range").map(str::to_owned)).collect::<BTreeSet<_>>()
+    };
+    let opened = async {
+        wait_for("ranges side by side", async || (ranges().len() >= 3).then_some(())).await;
+        gate.open();
+    };
+    let (got, ()) = tokio::join!(support::run("aria2c", &arguments), opened);
+    assert!(got.status.success(), "{}", text(&got.stdout));
+    check(&server, &link, &dir.path().join("a"), &content).await;
 }
 
 async fn check(server: &Server, link: &Link, file: &std::path::Path, content: &[u8]) {

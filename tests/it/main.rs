@@ -41,6 +41,8 @@ mod edge_support;
 mod forms;
 mod fuzz_targets;
 mod http2;
+mod gate;
+mod lease_bounds;
 mod leases;
 mod messages;
 mod names;

@@ -1,4 +1,4 @@
-//! Conditions and ranges, resumed and parallel downloads, and objects that were tampered with.
+//! Conditions and ranges, and objects that were tampered with.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -187,61 +187,6 @@ async fn what_sends_no_byte_takes_no_lease() {
 
 fn path_in(dir: &tempfile::TempDir, name: &str) -> String {
     dir.path().join(name).to_str().unwrap().to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn curl_resumes_a_broken_download_within_one_count() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let bytes = noise(40_000_000, 1);
-    let link = server.send("f", bytes.clone(), "downloads=1").await;
-    let (to, who) = (path_in(&dir, "f"), format!("x:{}", link.secret));
-    // It takes a second for its first MB, and is stopped before the end.
-    let slow = ["-sS", "-u", &who, "--limit-rate", "1M", "--max-time", "1", "-o", &to, &link.url];
-    let broken = run("curl", &slow).await;
-    assert_eq!(broken.status.code(), Some(28), "{}", text(&broken.stderr));
-    let had = std::fs::metadata(&to).unwrap().len();
-    assert!(had > 0 && had < 40_000_000, "{had}");
-    let again = run("curl", &["-sSf", "-u", &who, "-C", "-", "-o", &to, &link.url]).await;
-    assert!(again.status.success(), "{}", text(&again.stderr));
-    assert!(std::fs::read(&to).unwrap() == bytes);
-    // The last stream is settled a moment after its last byte.
-    crate::support::wait_for("the count", async || {
-        (server.transfer(&link.transfer).await["links"][0]["used"] == 1).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn four_ranges_at_once_are_one_download() {
-    let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let bytes = noise(10 << 20, 1);
-    let link = server.send("f", bytes.clone(), "downloads=1").await;
-    let (into, password) =
-        (format!("--dir={}", dir.path().display()), format!("--http-passwd={}", link.secret));
-    let fast = [
-        "-q",
-        "-x4",
-        "-s4",
-        "-k1M",
-        "--http-user=x",
-        &password,
-        "--http-auth-challenge=true",
-        &into,
-        "-of",
-        &link.url,
-    ];
-    let got = run("aria2c", &fast).await;
-    assert!(got.status.success(), "{}", text(&got.stdout));
-    assert!(std::fs::read(path_in(&dir, "f")).unwrap() == bytes);
-    crate::support::wait_for("the count", async || {
-        (server.transfer(&link.transfer).await["links"][0]["used"] == 1).then_some(())
-    })
-    .await;
-    let started = || server.events().iter().filter(|event| event["type"] == "download.started").count();
-    crate::support::wait_for("the event", async || (started() > 0).then_some(())).await;
-    assert_eq!(started(), 1, "ranges add none");
 }
 
 /// What became of a file that was tampered with, as three clients see it.

@@ -1,0 +1,156 @@
+//! A way to a server that a test holds shut, opens and breaks: no download ends before the test lets it.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::support::{Link, Server, wait_for};
+
+/// Connections that lead to a server. Dropped, it leads nowhere.
+pub struct Gate {
+    url: String,
+    server: String,
+    ways: Arc<Ways>,
+    accepting: JoinHandle<()>,
+}
+
+/// What every connection through the gate shares.
+struct Ways {
+    /// How many bytes may come down, over all connections, and how many came.
+    down: watch::Sender<(u64, u64)>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u32>,
+    /// What went up, a connection each.
+    up: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Gate {
+    /// Lets so many bytes down from the server, heads and all.
+    pub async fn before(server: &Server, allowed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (down, cuts) = (watch::Sender::new((allowed, 0)), watch::Sender::new(0));
+        let ways = Arc::new(Ways { down, cuts, up: Mutex::default() });
+        let (shared, to) = (Arc::clone(&ways), server.address().to_owned());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (ways, server) = (Arc::clone(&shared), TcpStream::connect(&to).await.unwrap());
+                tokio::spawn(async move { ways.lead(client, server).await });
+            }
+        });
+        Self { url, server: server.url.clone(), ways, accepting }
+    }
+
+    /// The link as it is behind the gate.
+    pub fn link(&self, link: &Link) -> Link {
+        let here = |url: &str| url.replace(&self.server, &self.url);
+        Link { whole: here(&link.whole), url: here(&link.url), ..link.clone() }
+    }
+
+    /// Lets so many bytes down in all, counted from the beginning.
+    pub fn allow(&self, bytes: u64) {
+        self.ways.down.send_modify(|(allowed, _)| *allowed = bytes);
+    }
+
+    pub fn open(&self) {
+        self.allow(u64::MAX);
+    }
+
+    /// Waits until all that was allowed came down.
+    pub async fn is_reached(&self) {
+        let all = || async {
+            let (allowed, came) = *self.ways.down.borrow();
+            (came >= allowed).then_some(())
+        };
+        wait_for("the bytes that the gate lets down", all).await;
+    }
+
+    /// Breaks every connection that there is.
+    pub fn cut(&self) {
+        self.ways.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// The heads of the GETs for this address, by connection.
+    pub fn gets(&self, url: &str) -> Vec<String> {
+        let line = format!("GET {} HTTP/1.1\r\n", url.strip_prefix(&self.url).unwrap());
+        let up = self.ways.up.lock().unwrap();
+        let texts: Vec<_> = up.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+        let heads = texts.iter().flat_map(|text| text.split_inclusive("\r\n\r\n"));
+        // The body of a request before may stand in front.
+        heads.filter_map(|head| Some(head[head.find(&line)?..].to_owned())).collect()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+/// A header's value in a head.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+}
+
+impl Ways {
+    async fn lead(&self, client: TcpStream, server: TcpStream) {
+        let mut cuts = self.cuts.subscribe();
+        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        tokio::select! {
+            _ = cuts.changed() => {}
+            _ = async { tokio::join!(self.up(from_client, to_server), self.down(from_server, to_client)) } => {}
+        }
+    }
+
+    async fn up(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let at = {
+            let mut up = self.up.lock().unwrap();
+            up.push(Vec::new());
+            up.len() - 1
+        };
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            self.up.lock().unwrap()[at].extend_from_slice(&buffer[..read]);
+            if to.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    async fn down(&self, from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut turned = self.down.subscribe();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            if turned.wait_for(|(allowed, came)| came < allowed).await.is_err() {
+                return;
+            }
+            if from.readable().await.is_err() {
+                return;
+            }
+            // What is read is taken off at once, so that connections side by side keep to it too.
+            let mut read = Ok(0);
+            self.down.send_modify(|(allowed, came)| {
+                let most =
+                    usize::try_from(*allowed - (*came).min(*allowed)).unwrap_or(usize::MAX).min(buffer.len());
+                if most == 0 {
+                    read = Err(std::io::ErrorKind::WouldBlock.into());
+                    return;
+                }
+                read = from.try_read(&mut buffer[..most]);
+                *came += read.as_ref().map_or(0, |read| *read as u64);
+            });
+            match read {
+                Ok(0) => return,
+                Ok(read) if to.write_all(&buffer[..read]).await.is_ok() => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
+    }
+}
