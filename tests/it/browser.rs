@@ -126,7 +126,7 @@ async fn a_download_paused_and_resumed_is_one_lease() {
     assert_eq!(gate.gets(&file).len(), 1, "over the same connection");
 
     browser.pause_the_download().await;
-    gate.cut();
+    gate.cut().await;
     gate.open();
     assert_eq!(another().await, 503, "so does one whose connection broke");
     assert_eq!(gate.gets(&file).len(), 1, "it waits for the person");

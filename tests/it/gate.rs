@@ -69,9 +69,12 @@ impl Gate {
         wait_for("the bytes that the gate lets down", all).await;
     }
 
-    /// Breaks every connection that there is.
-    pub fn cut(&self) {
-        self.ways.cuts.send_modify(|cuts| *cuts += 1);
+    /// Breaks every connection that there is, and waits until none of them is left.
+    pub async fn cut(&self) {
+        self.ways.cut();
+        // One is held here, one where connections are accepted.
+        let none = async || (Arc::strong_count(&self.ways) == 2).then_some(());
+        wait_for("the connections to break", none).await;
     }
 
     /// The heads of the GETs for this address, by connection.
@@ -88,7 +91,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.cut();
+        self.ways.cut();
     }
 }
 
@@ -99,6 +102,10 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 impl Ways {
+    fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     async fn lead(&self, client: TcpStream, server: TcpStream) {
         let mut cuts = self.cuts.subscribe();
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());

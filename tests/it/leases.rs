@@ -124,7 +124,7 @@ async fn a_broken_download_gives_its_count_back_once_it_is_idle() {
 async fn broken(gate: &Gate, program: &str, arguments: &[&str]) {
     let cut = async {
         gate.is_reached().await;
-        gate.cut();
+        gate.cut().await;
     };
     let (got, ()) = tokio::join!(support::run(program, arguments), cut);
     assert!(!got.status.success(), "it was to break");
