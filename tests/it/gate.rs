@@ -26,6 +26,8 @@ struct Ways {
     cuts: watch::Sender<u32>,
     /// What went up, a connection each.
     up: Mutex<Vec<Vec<u8>>>,
+    /// The status of each answer.
+    answers: Mutex<Vec<u16>>,
 }
 
 impl Gate {
@@ -34,7 +36,7 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (down, cuts) = (watch::Sender::new((allowed, 0)), watch::Sender::new(0));
-        let ways = Arc::new(Ways { down, cuts, up: Mutex::default() });
+        let ways = Arc::new(Ways { down, cuts, up: Mutex::default(), answers: Mutex::default() });
         let (shared, to) = (Arc::clone(&ways), server.address().to_owned());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -75,6 +77,11 @@ impl Gate {
         // One is held here, one where connections are accepted.
         let none = async || (Arc::strong_count(&self.ways) == 2).then_some(());
         wait_for("the connections to break", none).await;
+    }
+
+    /// The status of each answer that came down.
+    pub fn answers(&self) -> Vec<u16> {
+        self.ways.answers.lock().unwrap().clone()
     }
 
     /// The heads of the GETs for this address, by connection.
@@ -152,6 +159,13 @@ impl Ways {
                 read = from.try_read(&mut buffer[..most]);
                 *came += read.as_ref().map_or(0, |read| *read as u64);
             });
+            // No answer begins before its request, so it begins what is read.
+            if let Ok(read @ 12..) = read
+                && let Some(status) = buffer[..read].strip_prefix(b"HTTP/1.1 ")
+            {
+                let status = std::str::from_utf8(&status[..3]).unwrap().parse().unwrap();
+                self.answers.lock().unwrap().push(status);
+            }
             match read {
                 Ok(0) => return,
                 Ok(read) if to.write_all(&buffer[..read]).await.is_ok() => {}

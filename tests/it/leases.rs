@@ -209,6 +209,10 @@ async fn aria2_takes_four_ranges_at_once_as_one() {
     };
     let (got, ()) = tokio::join!(support::run("aria2c", &arguments), opened);
     assert!(got.status.success(), "{}", text(&got.stdout));
+    // It would do with one connection too, if the others were refused.
+    let answers = gate.answers();
+    assert!(answers.iter().filter(|status| **status == 206).count() >= 3, "{answers:?}");
+    assert!(answers.iter().all(|status| [200, 206, 401].contains(status)), "{answers:?}");
     check(&server, &link, &dir.path().join("a"), &content).await;
 }
 
