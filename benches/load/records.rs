@@ -269,7 +269,7 @@ fn lateness(dir: &Path, deadline: Timestamp, due: usize) -> Lateness {
                 _ => return,
             };
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let at: Timestamp = serde_json::from_value(line["time"].clone()).unwrap();
+            let at: Timestamp = line["time"].as_str().unwrap().parse().unwrap();
             if at >= deadline {
                 to.push(at.since(deadline).as_secs_f64());
             }

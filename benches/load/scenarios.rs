@@ -58,7 +58,7 @@ fn one_big(server: &Server, pattern: &[u8]) -> Big {
         synced
     });
     let peak_up = server.memory().1;
-    let (first, ()) = cost(server, || client.fetch(&link, GIB));
+    let (first, ()) = cost(server, || client.verify(&link, GIB));
     let (again, ()) = cost(server, || client.fetch(&link, GIB));
     Big { up, synced, first, again, peak: peak_up.max(server.memory().1) }
 }
@@ -130,7 +130,7 @@ fn many_small(server: &Server, pattern: &[u8], sync: bool) -> Many {
         std::thread::scope(|scope| {
             for links in &links {
                 let mut client = Client::connect(server, pattern);
-                scope.spawn(move || links.iter().for_each(|link| client.fetch(link, SMALL)));
+                scope.spawn(move || links.iter().for_each(|link| client.verify(link, SMALL)));
             }
         });
     });
@@ -181,7 +181,7 @@ pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Row> {
         std::thread::scope(|scope| {
             for link in &links {
                 let mut client = Client::connect(&server, pattern);
-                scope.spawn(move || client.fetch(link, BIG));
+                scope.spawn(move || client.verify(link, BIG));
             }
         });
     });

@@ -21,7 +21,7 @@ use super::places::Place;
 use super::requests::Requests;
 use super::stream::Streams;
 use super::timer::Timer;
-use super::{EdgeLimits, MAX_BUFFER, MAX_HEAD, MAX_RESETS, MAX_STREAMS};
+use super::{EdgeLimits, MAX_BUFFER, MAX_HEAD, MAX_RESETS, MAX_STREAM_BUFFER, MAX_STREAMS};
 
 /// What all connections share.
 pub(super) struct Edge {
@@ -67,7 +67,7 @@ pub(super) async fn run(mut stream: TcpStream, connection: Connection, place: Pl
             .adaptive_window(true)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD)
-            .max_send_buf_size(MAX_BUFFER)
+            .max_send_buf_size(MAX_STREAM_BUFFER)
             .max_pending_accept_reset_streams(MAX_RESETS)
             .max_local_error_reset_streams(MAX_RESETS)
             .serve_connection(io, requests);

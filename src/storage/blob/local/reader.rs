@@ -42,15 +42,41 @@ impl BlobReader for LocalReader {
             return Ok((buffer, 0));
         }
         let (file, offset) = (Arc::clone(&self.file), self.rest.start);
-        let buffer = blocking(move || match buffer.get_mut(..count) {
-            Some(wanted) => file
-                .read_exact_at(wanted, offset)
-                .map(|()| buffer)
-                .map_err(|error| failed("read an object", &error)),
-            None => Ok(buffer),
-        })
-        .await?;
+        let cached = buffer.get_mut(..count).map_or(0, |wanted| read_cached(&file, wanted, offset));
+        if cached < count {
+            buffer = blocking(move || match buffer.get_mut(cached..count) {
+                Some(wanted) => file
+                    .read_exact_at(wanted, offset + cached as u64)
+                    .map(|()| buffer)
+                    .map_err(|error| failed("read an object", &error)),
+                None => Ok(buffer),
+            })
+            .await?;
+        }
         self.rest.start += count as u64;
         Ok((buffer, count))
     }
+}
+
+/// How much of it lies in the page cache and was read without a wait. A thread that may wait would cost more than the copy.
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, wanted: &mut [u8], offset: u64) -> usize {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    use std::io::IoSliceMut;
+
+    let mut done = 0;
+    while let Some(rest) = wanted.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let at = offset + done as u64;
+        // Not there, not supported, or an error that the read that may wait will tell.
+        match preadv2(file, &mut [IoSliceMut::new(rest)], at, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read > 0 => done += read,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    done
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_file: &File, _wanted: &mut [u8], _offset: u64) -> usize {
+    0
 }
