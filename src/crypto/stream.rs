@@ -93,6 +93,8 @@ pub struct Writer {
     index: Option<u32>,
     part: usize,
     buffer: Zeroizing<Vec<u8>>,
+    /// Where the part starts in `buffer`: what stands before is not ours.
+    lead: usize,
     /// Where the plaintext of the segment being filled starts in `buffer`.
     start: usize,
     /// Where that segment ends in `buffer`, if it becomes a full one.
@@ -102,25 +104,26 @@ pub struct Writer {
 
 impl Writer {
     /// `part` is the size of each part but the last, a multiple of [`SEGMENT`]. A `buffer` with less capacity will
-    /// do if the ciphertext is known to fit; what it holds is dropped. `Misuse` for another part size, or no room
-    /// for a header and a tag.
+    /// do if the ciphertext is known to fit; what it holds stays in front of the part. `Misuse` for another part size, or no
+    /// room for a header and a tag.
     pub fn new(main: &MainKey, run: &RunId, header: Header, buffer: Vec<u8>, part: usize) -> Result<Self> {
         if part == 0 || !part.is_multiple_of(SEGMENT) {
             return Err(CryptoError::Misuse("a part is a multiple of a segment"));
         }
         let mut buffer = Zeroizing::new(buffer);
-        if buffer.capacity() < HEADER + TAG {
+        let lead = buffer.len();
+        if buffer.capacity() - lead < HEADER + TAG {
             return Err(CryptoError::Misuse("no room for a header and a tag"));
         }
-        buffer.clear();
         buffer.extend_from_slice(&header.0);
         Ok(Self {
             segments: Segments::new(main, run, &header),
             index: Some(0),
             part,
             buffer,
-            start: HEADER,
-            end: SEGMENT,
+            lead,
+            start: lead + HEADER,
+            end: lead + SEGMENT,
             plaintext: 0,
         })
     }
@@ -132,7 +135,7 @@ impl Writer {
         let mut rest = data;
         while !rest.is_empty() {
             if self.is_segment_full() {
-                if self.end == self.part {
+                if self.is_part_full() {
                     break;
                 }
                 self.seal(false)?;
@@ -152,27 +155,23 @@ impl Writer {
         Ok(data.len() - rest.len())
     }
 
-    /// Gives the full part, exactly `part` bytes of ciphertext, and goes on in `fresh`. Only after
+    /// Gives the full part, exactly `part` bytes of ciphertext behind what its buffer held, and goes on in `fresh`. Only after
     /// [`push`](Self::push) left bytes over, which must follow; `Misuse` if the part is not full.
-    pub fn next_part(&mut self, mut fresh: Vec<u8>) -> Result<Vec<u8>> {
-        if self.end != self.part || !self.is_segment_full() {
+    pub fn next_part(&mut self, fresh: Vec<u8>) -> Result<Vec<u8>> {
+        if !self.is_part_full() || !self.is_segment_full() {
             return Err(CryptoError::Misuse("the part is not full"));
         }
         self.seal(false)?;
-        fresh.clear();
-        self.start = 0;
-        self.end = SEGMENT;
-        Ok(std::mem::replace(&mut *self.buffer, fresh))
+        Ok(self.go_on_in(fresh))
     }
 
     /// Goes on in this buffer, where [`next_part`](Self::next_part) was given one without capacity: so one buffer
     /// serves a whole upload, sent and refilled by turns. `Misuse` if the present one is in use.
-    pub fn refill(&mut self, mut buffer: Vec<u8>) -> Result<()> {
+    pub fn refill(&mut self, buffer: Vec<u8>) -> Result<()> {
         if self.buffer.capacity() > 0 {
             return Err(CryptoError::Misuse("the buffer is still in use"));
         }
-        buffer.clear();
-        *self.buffer = buffer;
+        self.go_on_in(buffer);
         Ok(())
     }
 
@@ -184,6 +183,19 @@ impl Writer {
         }
         self.seal(true)?;
         Ok((std::mem::take(&mut *self.buffer), self.plaintext))
+    }
+
+    /// Behind what `buffer` holds. Gives the present one.
+    fn go_on_in(&mut self, buffer: Vec<u8>) -> Vec<u8> {
+        self.lead = buffer.len();
+        self.start = self.lead;
+        self.end = self.lead + SEGMENT;
+        std::mem::replace(&mut *self.buffer, buffer)
+    }
+
+    /// The segment being filled is the part's last.
+    fn is_part_full(&self) -> bool {
+        self.end - self.lead == self.part
     }
 
     fn is_segment_full(&self) -> bool {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::buffers::Reserved;
 use super::parts::Parts;
@@ -14,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::crypto::{
     ContentDigest, FileMeta, Header, Layout, Run, RunId, SEGMENT, TransferKey, Writer, seal_runs,
 };
+use crate::storage::Part;
 use crate::transfer::{
     BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
 };
@@ -52,6 +52,8 @@ pub(super) struct Appending<'a> {
     upload: &'a NewUpload,
     header: Header,
     writer: Writer,
+    /// Where ciphertext starts in the writer's buffer.
+    lead: usize,
     digest: ContentDigest,
     size: u64,
     parts: Parts<'a>,
@@ -80,7 +82,7 @@ impl<'a> Appending<'a> {
         let run = RunId { transfer: *transfer.id().as_bytes(), file: *file.as_bytes(), run: 0 };
         let main = key.main_key(transfer.id().as_bytes(), file.as_bytes());
         let part = service.blobs.part_size();
-        let buffer = std::mem::take(&mut *reserved.allocate());
+        let (buffer, lead) = reserved.allocate().into_empty();
         let now = service.clock.now();
         Ok(Self {
             service,
@@ -91,6 +93,7 @@ impl<'a> Appending<'a> {
             upload,
             header,
             writer: Writer::new(&main, &run, header, buffer, part)?,
+            lead,
             digest: ContentDigest::default(),
             size: 0,
             parts: Parts::new(service, caller.account.id, blob.clone(), upload.length.is_some(), promise),
@@ -171,12 +174,13 @@ impl<'a> Appending<'a> {
 
     async fn send_part(&mut self) -> Result<(), ServiceError> {
         self.parts.look_at_room().await?;
-        let full = Zeroizing::new(self.writer.next_part(Vec::new())?);
+        let full = Part::from_filled(self.writer.next_part(Vec::new())?, self.lead);
         if self.parts.open().await? {
             self.touch(self.service.clock.now()).await?;
         }
-        let mut next = self.parts.send(full).await?;
-        Ok(self.writer.refill(std::mem::take(&mut *next))?)
+        let (buffer, lead) = self.parts.send(full).await?.into_empty();
+        self.lead = lead;
+        Ok(self.writer.refill(buffer)?)
     }
 
     async fn touch(&mut self, now: Timestamp) -> Result<(), ServiceError> {
@@ -196,11 +200,12 @@ impl<'a> Appending<'a> {
     }
 
     async fn finish(self) -> Result<WholeFile, ServiceError> {
-        let Self { caller, transfer, key, file, blob, upload, header, writer, parts, digest, .. } = self;
+        let Self { caller, transfer, key, file, blob, upload, header, writer, parts, digest, lead, .. } =
+            self;
         let (rest, length) = writer.finish()?;
         let layout = Layout::of_plaintext(length)
             .ok_or_else(|| ServiceError::Internal("a run has outgrown its format".to_owned()))?;
-        parts.finish(Zeroizing::new(rest), layout.ciphertext()).await?;
+        parts.finish(Part::from_filled(rest, lead), layout.ciphertext()).await?;
         let id = transfer.id();
         let (transfer_id, file_id) = (id.as_bytes(), file.as_bytes());
         let sha256 = digest.finish();

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use zeroize::Zeroizing;
 
 use super::ServiceError;
+use crate::storage::Part;
 use crate::transfer::AccountId;
 
 /// How long an upload waits for memory before it is told to come back.
@@ -118,8 +118,8 @@ impl Drop for Waiting<'_> {
 
 impl Reserved {
     /// A buffer of the size that was reserved, all capacity and no length.
-    pub(super) fn allocate(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(Vec::with_capacity(self.bytes))
+    pub(super) fn allocate(&self) -> Part {
+        Part::with_capacity(self.bytes)
     }
 }
 

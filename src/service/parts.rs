@@ -1,12 +1,11 @@
 //! An object under way: each part is written while the next one is filled, if there is memory for two.
 
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
 use super::buffers::Reserved;
 use super::room::Promise;
 use super::{Service, ServiceError};
-use crate::storage::{BlobError, BlobUpload};
+use crate::storage::{BlobError, BlobUpload, Part};
 use crate::transfer::{AccountId, BlobKey};
 
 /// Parts after which it is looked again whether there is room: others write too, and not all say how much. Who does not
@@ -14,7 +13,7 @@ use crate::transfer::{AccountId, BlobKey};
 const LOOK_AT_ROOM: u32 = 16;
 
 /// The buffer that a part was in.
-type Written = Result<Zeroizing<Vec<u8>>, BlobError>;
+type Written = Result<Part, BlobError>;
 
 /// The parts of one object, in order.
 pub(super) struct Parts<'a> {
@@ -68,10 +67,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Sends a full part. The buffer to go on in is a second one while it is written, or the same one after.
-    pub(super) async fn send(
-        &mut self,
-        full: Zeroizing<Vec<u8>>,
-    ) -> Result<Zeroizing<Vec<u8>>, ServiceError> {
+    pub(super) async fn send(&mut self, full: Part) -> Result<Part, ServiceError> {
         let (sink, spare) = self.written().await?;
         let mut sink =
             sink.ok_or_else(|| ServiceError::Internal("a part came before its object".to_owned()))?;
@@ -90,7 +86,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Sends the last part, of an object of `size` bytes. When it returns, the object is whole and durable.
-    pub(super) async fn finish(mut self, rest: Zeroizing<Vec<u8>>, size: u64) -> Result<(), ServiceError> {
+    pub(super) async fn finish(mut self, rest: Part, size: u64) -> Result<(), ServiceError> {
         let (sink, _) = self.written().await?;
         let written = match sink {
             None => self.service.blobs.put(&self.key, rest).await.map(drop),
@@ -145,9 +141,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The upload, once the part before is written, with the buffer that this one was in.
-    async fn written(
-        &mut self,
-    ) -> Result<(Option<Box<dyn BlobUpload>>, Option<Zeroizing<Vec<u8>>>), ServiceError> {
+    async fn written(&mut self) -> Result<(Option<Box<dyn BlobUpload>>, Option<Part>), ServiceError> {
         match std::mem::replace(&mut self.sink, Sink::None) {
             Sink::None => Ok((None, None)),
             Sink::Open(sink) => Ok((Some(sink), None)),
@@ -171,7 +165,7 @@ impl<'a> Parts<'a> {
 
     /// A buffer beside the one that is being written: the spare one, or a new one. None while somebody waits for
     /// memory, so that whoever came first has never more than one part then (DESIGN §5).
-    fn second_buffer(&mut self, spare: Option<Zeroizing<Vec<u8>>>) -> Option<Zeroizing<Vec<u8>>> {
+    fn second_buffer(&mut self, spare: Option<Part>) -> Option<Part> {
         let buffers = &self.service.buffers;
         if buffers.are_wanted() {
             self.second = None;

@@ -10,6 +10,9 @@ use crate::clock::Timestamp;
 use crate::transfer::BlobKey;
 
 pub mod local;
+mod part;
+
+pub use part::Part;
 
 /// Why the blob store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +53,7 @@ pub trait BlobStore: Send + Sync {
     ///
     /// # Errors
     /// [`BlobError::Full`], [`BlobError::Unavailable`]; then the object may or may not be there: ask [`BlobStore::size`].
-    async fn put(&self, key: &BlobKey, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, BlobError>;
+    async fn put(&self, key: &BlobKey, part: Part) -> Result<Part, BlobError>;
 
     /// Begins an object of several parts. Nothing can be read of it before [`BlobUpload::complete`].
     ///
@@ -115,7 +118,7 @@ pub trait BlobUpload: Send {
     ///
     /// # Errors
     /// [`BlobError::Full`], [`BlobError::Unavailable`]; the upload can then only be aborted.
-    async fn part(&mut self, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, BlobError>;
+    async fn part(&mut self, part: Part) -> Result<Part, BlobError>;
 
     /// Makes the object readable, whole and durable.
     ///

@@ -4,6 +4,6 @@ pub mod blob;
 pub mod records;
 pub mod reserve;
 
-pub use blob::{BlobError, BlobReader, BlobStore, BlobUpload, Listed};
+pub use blob::{BlobError, BlobReader, BlobStore, BlobUpload, Listed, Part};
 pub use records::{RecordStore, StoreError};
 pub use reserve::Reserve;

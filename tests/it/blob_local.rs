@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use burnbag::clock::{ManualClock, Timestamp};
 use burnbag::storage::blob::local::LocalBlobs;
-use burnbag::storage::{BlobError, BlobStore};
+use burnbag::storage::{BlobError, BlobStore, Part};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use crate::blob_contract::{Fixture, assert_absent, assert_holds, blob_contract, bytes, key, wait_for};
 
@@ -169,7 +170,7 @@ async fn an_object_that_was_cut_short_fails_to_be_read() {
     store.put(&key, bytes(1, 10)).await.unwrap();
     fs::write(dir.path().join("objects").join(key.to_string()), "short").unwrap();
     let mut reader = store.read(&key, 0..10).await.unwrap();
-    assert!(is_unavailable(&reader.read(bytes(0, 20)).await));
+    assert!(is_unavailable(&reader.read(Zeroizing::new(vec![0; 20])).await));
 }
 
 #[tokio::test]
@@ -265,4 +266,23 @@ async fn free_space_is_what_the_file_system_says() {
     let stat = rustix::fs::statvfs(dir.path()).unwrap();
     let total = stat.f_blocks * stat.f_frsize;
     assert!(free > 0 && free < total, "{free} of {total}");
+}
+
+#[tokio::test]
+async fn an_object_is_the_same_past_the_page_cache_and_through_it() {
+    let (_dir, store) = local();
+    // On a block's boundary and beside it, from a whole part and from what lies in memory as it likes.
+    for length in [65_536, 65_537, 69_631, 69_632, 100_000, store.part_size() - 1, store.part_size()] {
+        let anyhow = Part::from(Zeroizing::new([&[0][..], &bytes(7, length - 1)[..]].concat()));
+        for part in [bytes(length as u64, length), anyhow] {
+            let (key, expected) = (key(), part.to_vec());
+            store.put(&key, part).await.unwrap();
+            assert_holds(&store, &key, &expected).await;
+            let mut upload = store.open(&key).await.unwrap();
+            upload.part(bytes(3, store.part_size())).await.unwrap();
+            upload.part(Part::from(Zeroizing::new(expected.clone()))).await.unwrap();
+            upload.complete().await.unwrap();
+            assert_holds(&store, &key, &[&bytes(3, store.part_size())[..], &expected].concat()).await;
+        }
+    }
 }

@@ -219,3 +219,33 @@ fn readers_can_be_shared_by_threads() {
     shared::<Opener>();
     shared::<Writer>();
 }
+
+#[test]
+fn what_a_buffer_holds_stays_in_front_of_its_part() {
+    let part = 2 * SEGMENT;
+    let (header, text) = (Header::generate(), text(5 * SEGMENT));
+    let buffer = |lead: usize| {
+        let mut buffer = Vec::with_capacity(lead + part);
+        buffer.resize(lead, 0xee);
+        buffer
+    };
+    let mut writer = Writer::new(&main_key(), &RUN, header, buffer(3), part).unwrap();
+    let (mut out, mut rest, mut lead) = (Vec::new(), &text[..], 3);
+    loop {
+        rest = &rest[writer.push(rest).unwrap()..];
+        if rest.is_empty() {
+            break;
+        }
+        let full = writer.next_part(Vec::new()).unwrap();
+        assert_eq!(full.len(), lead + part);
+        assert!(full[..lead].iter().all(|byte| *byte == 0xee));
+        out.extend_from_slice(&full[lead..]);
+        lead += 100;
+        writer.refill(buffer(lead)).unwrap();
+    }
+    let (last, _) = writer.finish().unwrap();
+    assert!(last[..lead].iter().all(|byte| *byte == 0xee));
+    out.extend_from_slice(&last[lead..]);
+    assert!(lead > 203, "several parts");
+    assert!(out == encrypt(header, part, &text, &[]));
+}

@@ -33,7 +33,7 @@ impl Stores {
     }
 
     async fn put(&self, key: &BlobKey) {
-        self.app.service.blobs.put(key, Zeroizing::new(vec![7; 100])).await.unwrap();
+        self.app.service.blobs.put(key, Zeroizing::new(vec![7; 100]).into()).await.unwrap();
     }
 
     /// An object that no record knows.

@@ -38,9 +38,9 @@ const MAX_STREAMS: u32 = 100;
 /// Streams that a client may open and reset before we come to them; after that the connection ends.
 const MAX_RESETS: usize = 100;
 
-/// Bounds, for one connection of HTTP/1.1, the read buffer and what waits to be written: four segments of a download. Over
+/// Bounds, for one connection of HTTP/1.1, the read buffer and what waits to be written: two segments of a download. Over
 /// loopback a large file takes a tenth less CPU either way than with 64 KiB.
-const MAX_BUFFER: usize = 256 * 1024;
+const MAX_BUFFER: usize = 128 * 1024;
 
 /// The same for what waits to be written on one stream of HTTP/2, of which a connection has many.
 const MAX_STREAM_BUFFER: usize = 64 * 1024;
@@ -48,7 +48,7 @@ const MAX_STREAM_BUFFER: usize = 64 * 1024;
 /// Bytes that the kernel holds unsent for a slow client. Without it the kernel takes up to 4 MiB and asks for more only
 /// when a third of them is gone: a client at 20 KiB/s would look dead for a minute.
 #[cfg(target_os = "linux")]
-const MAX_UNSENT: u32 = 512 * 1024;
+const MAX_UNSENT: u32 = 1024 * 1024;
 
 /// After an early refusal the rest of the request is read and thrown away, at most for so long (DESIGN §10).
 const LINGER: Duration = Duration::from_secs(2);

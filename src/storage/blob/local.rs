@@ -22,7 +22,7 @@ use self::layout::Layout;
 use self::listing::Lister;
 use self::reader::LocalReader;
 use self::upload::{GivenUp, LocalUpload, Temporary};
-use super::{BlobError, BlobReader, BlobStore, BlobUpload, Listed};
+use super::{BlobError, BlobReader, BlobStore, BlobUpload, Listed, Part};
 use crate::clock::Clock;
 use crate::transfer::BlobKey;
 
@@ -112,15 +112,15 @@ impl BlobStore for LocalBlobs {
         LONGEST_ATTEMPT
     }
 
-    async fn put(&self, key: &BlobKey, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, BlobError> {
+    async fn put(&self, key: &BlobKey, mut part: Part) -> Result<Part, BlobError> {
         let key = key.clone();
         let given_up = GivenUp::default();
         let is_given_up = given_up.flag();
         self.run(move |layout| {
             let temporary = Temporary::create(layout)?;
-            temporary.write_at(&bytes, 0)?;
+            temporary.write_at(&mut part, 0)?;
             layout.place(&temporary, &key, &is_given_up)?;
-            Ok(bytes)
+            Ok(part)
         })
         .await
     }
@@ -188,7 +188,7 @@ impl BlobStore for LocalBlobs {
                 Some(_) => Err(BlobError::Unavailable("it has another store id already".to_owned())),
                 None => {
                     let temporary = Temporary::create(layout)?;
-                    temporary.write_at(id.as_bytes(), 0)?;
+                    temporary.write_at(&mut Zeroizing::new(id.into_bytes()).into(), 0)?;
                     layout.place_store_id(&temporary)
                 }
             }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::direct::Chunks;
 use super::upload::Temporary;
 use crate::clock::Clock;
 use crate::storage::blob::BlobError;
@@ -28,7 +27,6 @@ pub(super) struct Layout {
     shards: Vec<Shard>,
     /// Held shared by each rename, and alone for a moment by each delete: see [`Layout::wait_for_renames`].
     renames: RwLock<()>,
-    chunks: Arc<Chunks>,
     clock: Arc<dyn Clock>,
 }
 
@@ -64,7 +62,7 @@ impl Layout {
                 .map_err(|error| failed(&format!("sync the directory {}", dir.display()), &error))?;
         }
         let shards = (0..=u8::MAX).map(|_| Shard::default()).collect();
-        Ok(Self { objects, ours, tmp, shards, renames: RwLock::default(), chunks: Arc::default(), clock })
+        Ok(Self { objects, ours, tmp, shards, renames: RwLock::default(), clock })
     }
 
     /// The directory of all shards.
@@ -74,10 +72,6 @@ impl Layout {
 
     pub(super) fn tmp(&self) -> &Path {
         &self.tmp
-    }
-
-    pub(super) fn chunks(&self) -> Arc<Chunks> {
-        Arc::clone(&self.chunks)
     }
 
     pub(super) fn spot(&self, key: &BlobKey) -> Spot {

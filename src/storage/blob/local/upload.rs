@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
-use zeroize::Zeroizing;
 
-use super::direct::{Chunks, Sequential};
+use super::direct::Sequential;
 use super::layout::{Layout, failed};
 use super::{PART_SIZE, blocking};
-use crate::storage::blob::{BlobError, BlobUpload};
+use crate::storage::blob::{BlobError, BlobUpload, Part};
 use crate::transfer::BlobKey;
 
 /// Where the page cache cannot be passed by: so many bytes are sent to the disk together while the next parts come in, so
@@ -42,7 +41,6 @@ impl Drop for GivenUp {
 pub(super) struct Temporary {
     // Closed before its name goes, so that the room is given back on a blocking thread.
     file: Sequential,
-    chunks: Arc<Chunks>,
     name: Name,
 }
 
@@ -62,11 +60,7 @@ impl Temporary {
             .mode(0o600)
             .open(&path)
             .map_err(|error| failed("make a temporary file", &error))?;
-        Ok(Self {
-            file: Sequential::new(file),
-            chunks: layout.chunks(),
-            name: Name { text, path, placed: AtomicBool::new(false) },
-        })
+        Ok(Self { file: Sequential::new(file), name: Name { text, path, placed: AtomicBool::new(false) } })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -77,8 +71,8 @@ impl Temporary {
         &self.name.path
     }
 
-    pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), BlobError> {
-        self.file.write_at(bytes, offset, &self.chunks).map_err(|error| failed("write an object", &error))
+    pub(super) fn write_at(&self, part: &mut Part, offset: u64) -> Result<(), BlobError> {
+        self.file.write_at(part, offset).map_err(|error| failed("write an object", &error))
     }
 
     /// It was renamed, so there is nothing to remove.
@@ -187,18 +181,18 @@ impl BlobUpload for LocalUpload {
         &self.temporary.name.text
     }
 
-    async fn part(&mut self, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, BlobError> {
-        if self.next != Next::Part || bytes.len() > PART_SIZE {
+    async fn part(&mut self, mut part: Part) -> Result<Part, BlobError> {
+        if self.next != Next::Part || part.len() > PART_SIZE {
             return Err(BlobError::Unavailable("a part does not fit here".to_owned()));
         }
         self.next = Next::Nothing;
-        let (length, offset) = (bytes.len(), self.written);
+        let (length, offset) = (part.len(), self.written);
         let temporary = Arc::clone(&self.temporary);
-        let bytes = blocking(move || temporary.write_at(&bytes, offset).map(|()| bytes)).await?;
+        let part = blocking(move || temporary.write_at(&mut part, offset).map(|()| part)).await?;
         self.written += length as u64;
         self.write_back().await?;
         self.next = if length == PART_SIZE { Next::Part } else { Next::End };
-        Ok(bytes)
+        Ok(part)
     }
 
     async fn complete(mut self: Box<Self>) -> Result<(), BlobError> {
