@@ -204,8 +204,8 @@ async fn a_window_that_stays_shut_ends_its_stream_in_time() {
         let router = tally.router().route("/", get(async || "fine"));
         let (server, _stop) = start(router, limits).await;
         let client = Client::with(&server, 100_000).await;
-        let mut body = client.get(&format!("/{length}")).await.into_body();
         let begin = Instant::now();
+        let mut body = client.get(&format!("/{length}")).await.into_body();
         let mut came = 0;
         let error = loop {
             match body.data().await.unwrap() {

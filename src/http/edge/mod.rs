@@ -45,10 +45,11 @@ const MAX_BUFFER: usize = 128 * 1024;
 /// The same for what waits to be written on one stream of HTTP/2, of which a connection has many.
 const MAX_STREAM_BUFFER: usize = 64 * 1024;
 
-/// Bytes that the kernel holds unsent for a slow client. Without it the kernel takes up to 4 MiB and asks for more only
-/// when a third of them is gone: a client at 20 KiB/s would look dead for a minute.
+/// Bytes that the kernel holds unsent for a slow client; it asks for more when half of them are gone, which within
+/// [`EdgeLimits::idle_write`] takes 4 KiB/s. Without it the kernel takes up to 4 MiB: a client at 20 KiB/s would look dead for a
+/// minute.
 #[cfg(target_os = "linux")]
-const MAX_UNSENT: u32 = 1024 * 1024;
+const MAX_UNSENT: u32 = 512 * 1024;
 
 /// After an early refusal the rest of the request is read and thrown away, at most for so long (DESIGN §10).
 const LINGER: Duration = Duration::from_secs(2);
