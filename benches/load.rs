@@ -89,7 +89,9 @@ impl Scenario {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let pattern = client::pattern();
-    let root = &arguments.dir;
+    // What a round leaves goes when all are done: a disk that frees room is slow for a while.
+    let dir = TempDir::new_in(&arguments.dir).unwrap();
+    let root = dir.path();
     let mut short = false;
     table::head();
     for scenario in Scenario::value_variants() {
@@ -109,9 +111,6 @@ fn main() -> ExitCode {
             short = true;
             continue;
         }
-        // What a round leaves goes when all are done: a disk that frees room is slow for a while.
-        let dir = TempDir::new_in(root).unwrap();
-        let root = dir.path();
         let rounds: Vec<Vec<Row>> = (0..rounds)
             .map(|round| {
                 eprintln!("{}, round {}", scenario.to_possible_value().unwrap().get_name(), round + 1);

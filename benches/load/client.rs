@@ -8,8 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::server::Server;
 
-/// Bytes of [`pattern`], and of each write and read.
+/// Bytes of [`pattern`].
 pub const BLOCK: usize = 1 << 20;
+/// Bytes of one write, as curl has them.
+const WRITE: usize = 64 << 10;
 
 /// What is sent, over and over: bytes without a short period.
 pub fn pattern() -> Vec<u8> {
@@ -67,11 +69,12 @@ impl<'a> Client<'a> {
         let head = format!("PUT /{name} HTTP/1.1\r\nhost: bench\r\n{sender}content-length: {size}\r\n\r\n");
         let socket = self.stream.get_mut();
         socket.write_all(head.as_bytes()).unwrap();
-        let mut left = size;
-        while left > 0 {
-            let count = usize::try_from(left).unwrap().min(BLOCK);
-            socket.write_all(&self.pattern[..count]).unwrap();
-            left -= count as u64;
+        let mut at = 0;
+        while at < size {
+            let start = usize::try_from(at).unwrap() % BLOCK;
+            let count = usize::try_from(size - at).unwrap().min(WRITE);
+            socket.write_all(&self.pattern[start..start + count]).unwrap();
+            at += count as u64;
         }
         let answer = self.answer("201");
         let mut text = vec![0; usize::try_from(answer.length).unwrap()];

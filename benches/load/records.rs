@@ -35,8 +35,8 @@ const BATCH: usize = 500;
 const REQUESTS: usize = 1000;
 /// What is sent and fetched beside the records.
 const SIZE: u64 = 1024;
-/// The seed of what is due must be through, and its events in the log, within this time.
-const PREPARATION: Duration = Duration::from_mins(4);
+/// For each of what is due: its seed must be through, and its events in the log, by its deadline.
+const PREPARATION: Duration = Duration::from_millis(2);
 
 /// Requests with few and with `live` records, then a tenth as many due at once.
 pub fn records(root: &Path, pattern: &[u8], live: usize) -> Vec<Row> {
@@ -54,10 +54,11 @@ pub fn records(root: &Path, pattern: &[u8], live: usize) -> Vec<Row> {
     let many_bytes = seed.database();
     let many = Requests::run(&server, &seed.links, pattern);
     drop(server);
-    let deadline = SystemClock.now().after(PREPARATION);
+    let preparation = Duration::from_secs(20) + PREPARATION * u32::try_from(due).unwrap();
+    let deadline = SystemClock.now().after(preparation);
     seed.grow(due, &|| deadline, true);
     let server = seed.serve();
-    assert!(SystemClock.now() < deadline, "the preparation took longer than {PREPARATION:?}");
+    assert!(SystemClock.now() < deadline, "the preparation took longer than {preparation:?}");
     let late = lateness(&dir, deadline, due);
     let memory = server.memory().1;
     let beside = |kind: &str, of: fn(&Requests) -> f64, aim| {

@@ -26,6 +26,17 @@ pub struct Pass {
     pub purge: Vec<Transfer>,
 }
 
+impl Pass {
+    /// Both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.claimed += other.claimed;
+        self.changed += other.changed;
+        self.purge.extend(other.purge);
+        self
+    }
+}
+
 impl Service {
     /// Claims a batch of what is due, ends it in one go, and says whose objects must go.
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{BATCH, Claim, Service};
+use crate::service::{BATCH, Claim, Pass, Service, ServiceError};
 use crate::transfer::Transfer;
 
 /// The index is looked at so often at the least, with some jitter, however far the next deadline is.
@@ -16,14 +16,22 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Batches that wait for their objects to be deleted; past it only ends are claimed.
 const WAITING: usize = 2;
 
-/// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions.
+/// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions: while there is more than
+/// a batch to end, nothing is handed over to be deleted.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     let (hand_over, to_purge) = mpsc::channel(WAITING);
     let mut told = String::new();
     let purging = tokio::spawn(purge(Arc::clone(&service), to_purge));
+    let mut flood = false;
     loop {
-        let what = if hand_over.capacity() > 0 { Claim::All } else { Claim::Live };
-        let more = match service.expire_due(what).await {
+        let ended = end(&service, flood).await;
+        flood = ended.as_ref().is_ok_and(|pass| pass.claimed >= BATCH);
+        let what = if flood || hand_over.capacity() == 0 { Claim::Live } else { Claim::All };
+        let pass = match ended {
+            Ok(ended) if what == Claim::All => service.expire_due(what).await.map(|rest| ended.and(rest)),
+            ended => ended,
+        };
+        let more = match pass {
             Ok(pass) => {
                 if !std::mem::take(&mut told).is_empty() {
                     tracing::info!("what is due is ended again");
@@ -39,7 +47,7 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
                 if !pass.purge.is_empty() && hand_over.try_send(pass.purge).is_err() {
                     tracing::debug!("the deletions have stopped; the claim comes back");
                 }
-                pass.claimed == BATCH || pass.changed > 0
+                pass.claimed >= BATCH || pass.changed > 0
             }
             Err(error) => {
                 let text = error.to_string();
@@ -69,6 +77,15 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     }
     drop(hand_over);
     let _ = purging.await;
+}
+
+/// Ends a batch of the living. In a flood two: one is read and decided while the other is written.
+async fn end(service: &Service, flood: bool) -> Result<Pass, ServiceError> {
+    if !flood {
+        return service.expire_due(Claim::Live).await;
+    }
+    let (one, other) = tokio::join!(service.expire_due(Claim::Live), service.expire_due(Claim::Live));
+    Ok(one?.and(other?))
 }
 
 /// Ends at the next deadline, or when it is time to look again.

@@ -49,6 +49,10 @@ fn counts(db: &Connection, transfer: &Transfer) -> Result<Vec<(LinkId, Counts)>,
         .collect()
 }
 
+fn counts_of(counts: &[(LinkId, Counts)], link: LinkId) -> Counts {
+    counts.iter().find(|(id, _)| *id == link).map_or(Counts::default(), |(_, counts)| *counts)
+}
+
 fn summary(
     db: &Connection,
     transfer: &Transfer,
@@ -59,12 +63,10 @@ fn summary(
     let next_end: Option<u64> = db
         .prepare_cached("SELECT min(ends) FROM leases WHERE transfer = ?1")?
         .query_row([transfer.id().as_bytes()], |row| row.get(0))?;
-    let of =
-        |link| counts.iter().find(|(id, _)| *id == link).map_or(Counts::default(), |(_, counts)| *counts);
     Ok(LeaseSummary {
         open,
         next_end: next_end.map(Timestamp::from_millis),
-        exhausted: is_exhausted(transfer, of, open, changed),
+        exhausted: is_exhausted(transfer, |link| counts_of(counts, link), open, changed),
         changed,
     })
 }
@@ -137,7 +139,11 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         db.prepare_cached("INSERT INTO links (id, transfer) VALUES (?1, ?2)")?
             .execute(params![link.id.as_bytes(), id.as_bytes()])?;
     }
+    // A change writes no lease and no count: what was read above still holds.
     let leases = before.as_ref().map_or(LeaseSummary::default(), |before| before.leases);
+    let counts = before.as_ref().map_or(&[][..], |before| &before.counts);
+    let exhausted = is_exhausted(record, |link| counts_of(counts, link), leases.open, leases.changed);
+    let leases = LeaseSummary { exhausted, ..leases };
     let mut journal = before.map_or_else(Journal::default, |before| before.journal);
     journal.upload_deadline = journal.upload_deadline.max(change.upload_deadline());
     if !matches!(record.state(), State::Uploading | State::Ended) {
@@ -156,7 +162,7 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         record.deadline().as_millis(),
         serde_json::to_string(record)?,
         serde_json::to_string(&journal)?,
-        due_of(db, record, &journal, leases.open, leases.changed)?,
+        due(record, &journal, &leases).map(Timestamp::as_millis),
     ])?;
     outbox::append(db, change.events())
 }
