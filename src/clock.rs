@@ -118,6 +118,7 @@ impl Clock for SystemClock {
 
 /// A step back that is waited out: the time stands still until the machine's clock has come up to it again.
 const WAITED_OUT: Duration = Duration::from_mins(1);
+
 /// A clock that never goes back (ADR 12): what was past once stays past. Where the clock below is set back by more
 /// than a minute, the time goes on from the latest that was seen, by the seconds that really pass.
 pub struct SteadyClock {

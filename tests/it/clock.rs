@@ -75,15 +75,10 @@ async fn a_clock_set_forward_past_the_deadline_cuts_a_download_that_runs() {
     let running = InProcess::on(dir, Arc::new(clock.clone()), NO_REAPER).await;
     let link = sent(put(&running.url, &running.token, noise(LENGTH, 1)).await).await;
     let slow = link.clone();
-    let mut reader = tokio::task::spawn_blocking(move || SlowReader::get(&slow, "slow")).await.unwrap();
+    let reader = tokio::task::spawn_blocking(move || SlowReader::get(&slow, "slow")).await.unwrap();
     assert_eq!(reader.length, LENGTH);
     clock.advance(2 * HOUR);
-    let reader = tokio::task::spawn_blocking(move || {
-        while reader.read(1 << 20) {}
-        reader
-    })
-    .await
-    .unwrap();
+    let reader = reader.read_out().await;
     assert!(reader.taken < LENGTH / 2, "{} bytes came", reader.taken);
     assert_eq!(status(&link).await, 404);
     let dir = running.stop().await;
@@ -151,7 +146,7 @@ async fn the_machines_own_clock_may_be_set_while_it_serves() {
     .await;
     let link = sent(put(&server.url, &server.token, noise(LENGTH, 1)).await).await;
     let slow = link.clone();
-    let mut reader = tokio::task::spawn_blocking(move || SlowReader::get(&slow, "slow")).await.unwrap();
+    let reader = tokio::task::spawn_blocking(move || SlowReader::get(&slow, "slow")).await.unwrap();
 
     set("+2h\n");
     wait_for("the cut and the end", async || {
@@ -159,12 +154,7 @@ async fn the_machines_own_clock_may_be_set_while_it_serves() {
         (ended && count(&server, &link.transfer, "download.interrupted") == 1).then_some(())
     })
     .await;
-    let reader = tokio::task::spawn_blocking(move || {
-        while reader.read(1 << 20) {}
-        reader
-    })
-    .await
-    .unwrap();
+    let reader = reader.read_out().await;
     assert!(reader.taken < LENGTH / 2, "{} bytes came", reader.taken);
     wait_for("a line in the log", async || server.log().contains("the clock was set forward").then_some(()))
         .await;

@@ -130,12 +130,7 @@ async fn a_download_in_flight_is_cut_at_the_deadline() {
     // What was sent before lies in the buffers of two sockets; the rest never left.
     SystemClock.sleep_until(deadline.after(Duration::from_millis(300))).await;
     let by_then = reader.taken;
-    let reader = tokio::task::spawn_blocking(move || {
-        while reader.read(1 << 20) {}
-        reader
-    })
-    .await
-    .unwrap();
+    let reader = reader.read_out().await;
     let rest = reader.taken - by_then;
     eprintln!("taken by the deadline: {by_then}, out of buffers after it: {rest}, of {LENGTH}");
     assert!(rest <= 4 << 20, "{rest} bytes came after the deadline");

@@ -11,17 +11,9 @@ use burnbag::http::edge::EdgeLimits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::edge_support::{
-    CHUNK, MIB, Server, Stop, Tally, ask, counting, read_all, read_head, refusing, wait_for,
-};
+use crate::edge_support::{CHUNK, MIB, Tally, ask, counting, read_all, read_head, refusing, start, wait_for};
 
 const SHORT: Duration = Duration::from_millis(500);
-
-async fn start(router: Router, limits: EdgeLimits) -> (Server, Stop) {
-    let server = Server::start(router, limits).await;
-    let stop = Stop(server.stop.clone());
-    (server, stop)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_byte_of_a_download_that_was_read_to_its_end_is_counted_as_written() {

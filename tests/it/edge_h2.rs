@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::edge_support::{CHUNK, MIB, Server, Stop, Tally, counting, read_all, refusing, wait_for};
+use crate::edge_support::{CHUNK, MIB, Server, Tally, counting, read_all, refusing, start, wait_for};
 
 const SHORT: Duration = Duration::from_millis(500);
 
@@ -83,12 +83,6 @@ async fn text(response: Response<RecvStream>) -> String {
         text.extend_from_slice(&bytes.unwrap());
     }
     String::from_utf8(text).unwrap()
-}
-
-async fn start(router: Router, limits: EdgeLimits) -> (Server, Stop) {
-    let server = Server::start(router, limits).await;
-    let stop = Stop(server.stop.clone());
-    (server, stop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,12 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::edge_support::{Server, Stop, ask, read_all, read_head, refusing};
+use crate::edge_support::{self, Server, Stop, ask, read_all, read_head, refusing};
 
 async fn start(router: Router, connections: usize) -> (Server, Stop) {
-    let server = Server::start(router, EdgeLimits { connections, ..EdgeLimits::default() }).await;
-    let stop = Stop(server.stop.clone());
-    (server, stop)
+    edge_support::start(router, EdgeLimits { connections, ..EdgeLimits::default() }).await
 }
 
 /// A connection that has said `bytes`, and is known to have its place: it was accepted before one that is answered.

@@ -65,6 +65,13 @@ impl Drop for Stop {
 /// Stops a server when a test fails.
 pub struct Stop(pub CancellationToken);
 
+/// A server that is also stopped when its test fails.
+pub async fn start(router: Router, limits: EdgeLimits) -> (Server, Stop) {
+    let server = Server::start(router, limits).await;
+    let stop = Stop(server.stop.clone());
+    (server, stop)
+}
+
 pub async fn wait_for(what: &str, done: impl Fn() -> bool) {
     for _ in 0..1000 {
         if done() {

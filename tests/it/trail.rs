@@ -104,4 +104,13 @@ impl SlowReader {
             }
         }
     }
+
+    /// Reads until nothing more comes.
+    pub async fn read_out(mut self) -> Self {
+        let read = move || {
+            while self.read(1 << 20) {}
+            self
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
 }
