@@ -13,20 +13,20 @@ use crate::transfer::Transfer;
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// A store that failed is asked again after this.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Batches of a flood that are under way at once: what is read of them may have to come from the disk.
+const AT_ONCE: usize = 6;
 /// Batches that wait for their objects to be deleted; past it only ends are claimed.
 const WAITING: usize = 2;
 
-/// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions: while there is more than
-/// a batch to end, nothing is handed over to be deleted.
+/// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions: nothing is handed over to
+/// be deleted before the last that is due has ended.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     let (hand_over, to_purge) = mpsc::channel(WAITING);
     let mut told = String::new();
     let purging = tokio::spawn(purge(Arc::clone(&service), to_purge));
-    let mut flood = false;
     loop {
-        let ended = end(&service, flood).await;
-        flood = ended.as_ref().is_ok_and(|pass| pass.claimed >= BATCH);
-        let what = if flood || hand_over.capacity() == 0 { Claim::Live } else { Claim::All };
+        let ended = end(&service, &stop).await;
+        let what = if hand_over.capacity() == 0 { Claim::Live } else { Claim::All };
         let pass = match ended {
             Ok(ended) if what == Claim::All => service.expire_due(what).await.map(|rest| ended.and(rest)),
             ended => ended,
@@ -79,13 +79,25 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     let _ = purging.await;
 }
 
-/// Ends a batch of the living. In a flood two: one is read and decided while the other is written.
-async fn end(service: &Service, flood: bool) -> Result<Pass, ServiceError> {
-    if !flood {
-        return service.expire_due(Claim::Live).await;
+/// Ends the living that are due. In a flood several batches are under way: one is written while others are read.
+async fn end(service: &Service, stop: &CancellationToken) -> Result<Pass, ServiceError> {
+    let first = service.expire_due(Claim::Live).await?;
+    if first.claimed < BATCH {
+        return Ok(first);
     }
-    let (one, other) = tokio::join!(service.expire_due(Claim::Live), service.expire_due(Claim::Live));
-    Ok(one?.and(other?))
+    let in_turn = async || {
+        let mut all = Pass::default();
+        loop {
+            let pass = service.expire_due(Claim::Live).await?;
+            let more = pass.claimed == BATCH && !stop.is_cancelled();
+            all = all.and(pass);
+            if !more {
+                return Ok::<_, ServiceError>(all);
+            }
+        }
+    };
+    let batches = futures_util::future::join_all((0..AT_ONCE).map(|_| in_turn())).await;
+    batches.into_iter().try_fold(first, |all, pass| Ok(all.and(pass?)))
 }
 
 /// Ends at the next deadline, or when it is time to look again.

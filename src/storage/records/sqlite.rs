@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex;
 
 use super::{
     Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
@@ -22,14 +22,16 @@ use crate::transfer::{
 };
 
 mod access;
+mod claims;
 mod leases;
 mod outbox;
+mod readers;
 mod schema;
 mod transfers;
 mod writer;
 
 /// Reads that run at once.
-const READERS: usize = 4;
+const READERS: usize = 8;
 /// A lock that another process holds (`token create` beside a running service) is waited for so long.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -123,36 +125,12 @@ impl Default for Tuning {
 /// The record store in one file, for one `serve` at a time; a short command may write beside it.
 pub struct SqliteRecords {
     writer: writer::Writer,
-    readers: Arc<Readers>,
+    readers: Arc<readers::Readers>,
+    /// Held over a read of the due index, and after a write to a transfer: no claim is made of what was before it.
+    claims: Arc<Mutex<claims::Claims>>,
     clock: Arc<dyn Clock>,
     /// Why nothing is read or written any more.
     damaged: Arc<OnceLock<String>>,
-}
-
-struct Readers {
-    idle: Mutex<Vec<Connection>>,
-    free: Arc<Semaphore>,
-}
-
-/// A reader that goes back to the pool by itself.
-struct Reader {
-    db: Option<Connection>,
-    pool: Arc<Readers>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Readers {
-    async fn take(self: &Arc<Self>) -> Option<Reader> {
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
-        let db = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Some(Reader { db, pool: Arc::clone(self), _permit: permit })
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.db.take());
-    }
 }
 
 impl SqliteRecords {
@@ -194,17 +172,19 @@ impl SqliteRecords {
         }
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "secure_delete", "ON")?;
-        db.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        // The pages of a whole group of commits, or they are written before their time and read again.
+        db.pragma_update(None, "cache_size", -16_000)?;
         check(&db, path)?;
         schema::migrate(&mut db)?;
         let readers = (0..READERS)
             .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .collect::<Result<Vec<_>, _>>()?;
-        let readers = Readers { idle: Mutex::new(readers), free: Arc::new(Semaphore::new(READERS)) };
+        let readers = readers::Readers::new(readers);
         let damaged = Arc::default();
         Ok(Self {
             writer: writer::Writer::start(db, tuning, Arc::clone(&clock), Arc::clone(&damaged))?,
             readers: Arc::new(readers),
+            claims: Arc::default(),
             clock,
             damaged,
         })
@@ -228,7 +208,7 @@ impl SqliteRecords {
         let clock = Arc::clone(&self.clock);
         // The reader is held by the blocking work, which goes on when the asker is gone.
         let done = tokio::task::spawn_blocking(move || {
-            let snapshot = reader.db.as_ref().ok_or_else(stopped)?.unchecked_transaction()?;
+            let snapshot = reader.connection().ok_or_else(stopped)?.unchecked_transaction()?;
             work(&snapshot, clock.now())
         })
         .await
@@ -254,6 +234,19 @@ impl SqliteRecords {
         self.note_damage(done)
     }
 
+    /// [`SqliteRecords::write`] to one transfer. If it wrote anything, its claim has ended.
+    async fn write_to<T: Send + 'static>(
+        &self,
+        id: TransferId,
+        work: impl Fn(&Connection, Timestamp) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, wrote) = self.write(move |db, now| noting_writes(db, || work(db, now))).await?;
+        if wrote {
+            self.claims.lock().await.end(id);
+        }
+        Ok(done)
+    }
+
     /// Whoever goes on in a damaged file makes it worse.
     fn is_good(&self) -> Result<(), StoreError> {
         self.damaged.get().map_or(Ok(()), |why| Err(StoreError::Damaged(why.clone())))
@@ -267,6 +260,16 @@ impl SqliteRecords {
         }
         done
     }
+}
+
+/// Whether `work` wrote anything.
+fn noting_writes<T>(
+    db: &Connection,
+    work: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<(T, bool), StoreError> {
+    let before = db.total_changes();
+    let done = work()?;
+    Ok((done, db.total_changes() != before))
 }
 
 /// A database of up to so many bytes is read through when it is opened; a larger one would hold up the start, and
@@ -344,12 +347,15 @@ impl RecordStore for SqliteRecords {
         which: Vec<(TeamId, TransferId)>,
     ) -> Result<Vec<Result<Option<Record>, StoreError>>, StoreError> {
         self.read(move |db| {
-            let records = which.into_iter().map(|(team, id)| match transfers::read(db, team, id) {
+            let records = which.iter().map(|(team, id)| match transfers::read(db, *team, *id) {
                 // That is not one record's matter.
                 Err(error @ StoreError::Damaged(_)) => Err(error),
                 record => Ok(record),
             });
-            records.collect()
+            let records = records.collect::<Result<Vec<_>, _>>()?;
+            // A batch is read to be ended: here the disk is waited for, and the writer finds the keys in memory.
+            transfers::warm_slots(db, &which)?;
+            Ok(records)
         })
         .await
     }
@@ -368,38 +374,55 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn commit(&self, change: Change) -> Result<(), StoreError> {
-        self.write(move |db, now| transfers::commit(db, &change, now)).await
+        self.write_to(change.id(), move |db, now| transfers::commit(db, &change, now)).await
     }
 
     async fn commit_all(&self, changes: Vec<Change>) -> Vec<Result<(), StoreError>> {
-        // Queued together, they share transactions, and each keeps a savepoint of its own.
-        futures_util::future::join_all(changes.into_iter().map(|change| self.commit(change))).await
+        let changes: Arc<[Change]> = changes.into();
+        let batch = Arc::clone(&changes);
+        let together = self.write(move |db, now| {
+            // A conflict is found before anything is written. Any other error is the whole batch's, which is undone.
+            let each = |change| match noting_writes(db, || transfers::commit(db, change, now)) {
+                Err(StoreError::Conflict) => Ok((change.id(), Err(StoreError::Conflict), false)),
+                done => done.map(|(done, wrote)| (change.id(), Ok(done), wrote)),
+            };
+            batch.iter().map(each).collect::<Result<Vec<_>, _>>()
+        });
+        let Ok(done) = together.await else {
+            // What cannot be written together may be written one by one, each in a savepoint of its own.
+            let each = changes.iter().map(|change| self.commit(change.clone()));
+            return futures_util::future::join_all(each).await;
+        };
+        let mut claims = self.claims.lock().await;
+        let end_claim = |(id, done, wrote)| {
+            if wrote {
+                claims.end(id);
+            }
+            done
+        };
+        done.into_iter().map(end_claim).collect()
     }
 
     async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
-        self.write(move |db, now| leases::apply(db, &request, now)).await
+        self.write_to(request.transfer, move |db, now| leases::apply(db, &request, now)).await
     }
 
     async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
-        self.write(move |db, _| transfers::touch(db, &touch)).await
+        self.write_to(touch.transfer, move |db, _| transfers::touch(db, &touch)).await
     }
 
     async fn claim(&self, what: Claim, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
-        self.write(move |db, now| transfers::claim(db, what, limit, lease, now)).await
+        let mut claims = Arc::clone(&self.claims).lock_owned().await;
+        self.read_at(move |db, now| claims.take(db, what, limit, lease, now)).await
     }
 
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
-        self.write(move |db, _| transfers::retry(db, team, id, at)).await
+        self.write_to(id, move |db, _| transfers::retry(db, team, id, at)).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|db| {
-            let due: Option<u64> = db
-                .prepare_cached("SELECT min(due) FROM transfers WHERE due IS NOT NULL")?
-                .query_row([], |row| row.get(0))?;
-            Ok(due.map(Timestamp::from_millis))
-        })
-        .await
+        let claims = Arc::clone(&self.claims).lock_owned().await;
+        self.read(move |db| claims.next(db)).await
     }
 
     async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {

@@ -73,6 +73,11 @@ const MIGRATIONS: &[&str] = &[
     ) WITHOUT ROWID;
     CREATE INDEX tokens_account ON tokens (account);
     ",
+    // 2: what is due is claimed from the index alone. The records themselves may have to come from the disk.
+    "
+    DROP INDEX transfers_due;
+    CREATE INDEX transfers_due ON transfers (due, state, id, team) WHERE due IS NOT NULL;
+    ",
 ];
 
 fn version(db: &Connection) -> Result<usize, Failure> {

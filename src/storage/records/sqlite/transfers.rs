@@ -1,10 +1,8 @@
-//! Transfers: reading them, and the doors `commit`, `touch`, `claim` and `retry`.
-
-use std::time::Duration;
+//! Transfers: reading them, and the doors `commit`, `touch` and `retry`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::super::{Claim, Claimed, Opening, Record, StoreError};
+use super::super::{Opening, Record, StoreError};
 use super::outbox;
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
@@ -94,6 +92,15 @@ pub(super) fn slot(
                WHERE slots.transfer = ?1 AND slots.owner = ?2 AND transfers.team = ?3 AND transfers.deadline > ?4";
     let bytes = params![id.as_bytes(), slot_key(owner), team.as_bytes(), now.as_millis()];
     Ok(db.prepare_cached(sql)?.query_row(bytes, |row| row.get(0)).optional()?)
+}
+
+/// Brings the pages that hold these slots into memory.
+pub(super) fn warm_slots(db: &Connection, which: &[(TeamId, TransferId)]) -> Result<(), StoreError> {
+    let mut sql = db.prepare_cached("SELECT 1 FROM slots WHERE transfer = ?1")?;
+    for (_, id) in which {
+        sql.exists([id.as_bytes()])?;
+    }
+    Ok(())
 }
 
 fn slot_key(owner: SlotOwner) -> [u8; 16] {
@@ -234,34 +241,6 @@ pub(super) fn retry(db: &Connection, team: TeamId, id: TransferId, at: Timestamp
     }
     record.journal.retry(at);
     write_journal(db, &record)
-}
-
-pub(super) fn claim(
-    db: &Connection,
-    what: Claim,
-    limit: usize,
-    lease: Duration,
-    now: Timestamp,
-) -> Result<Claimed, StoreError> {
-    let sql = match what {
-        Claim::All => "SELECT team, id FROM transfers WHERE due <= ?1 ORDER BY due LIMIT ?2",
-        Claim::Live => {
-            "SELECT team, id FROM transfers WHERE due <= ?1 AND state NOT IN ('ended', 'purged')
-             ORDER BY due LIMIT ?2"
-        }
-    };
-    let transfers = db
-        .prepare_cached(sql)?
-        .query_map(params![now.as_millis(), limit], |row| {
-            Ok((TeamId::from_bytes(row.get(0)?), TransferId::from_bytes(row.get(1)?)))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    let until = now.after(lease).as_millis();
-    let mut put_off = db.prepare_cached("UPDATE transfers SET due = ?2 WHERE id = ?1")?;
-    for (_, id) in &transfers {
-        put_off.execute(params![id.as_bytes(), until])?;
-    }
-    Ok(Claimed { now, transfers })
 }
 
 pub(super) fn states(db: &Connection, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {

@@ -1,6 +1,7 @@
 //! The one writer: a thread that gathers what waits into one transaction, so that many share an fsync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -16,6 +17,9 @@ use crate::storage::{Reserve, StoreError};
 
 /// The most jobs that share one transaction.
 const GROUP: usize = 256;
+/// The write-ahead log is moved into the database when it has grown by so many pages of 4 KiB, and then begins anew. `SQLite`'s own
+/// way never begins it anew while readers overlap, and moves what is new, with an fsync, at every commit from then on.
+const CHECKPOINT_PAGES: i32 = 4000;
 /// A checkpoint that readers held up is tried again so soon.
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 /// A checkpoint waits for readers no longer than this: writers wait with it.
@@ -46,15 +50,21 @@ impl Drop for Writer {
 
 impl Writer {
     pub(super) fn start(
-        db: Connection,
+        mut db: Connection,
         tuning: Tuning,
         clock: Arc<dyn Clock>,
         damaged: Arc<OnceLock<String>>,
     ) -> Result<Self, StoreError> {
         let (jobs, waiting) = sync_channel(4 * GROUP);
+        let pages = Arc::new(AtomicI32::new(0));
+        let grown = Arc::clone(&pages);
+        db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            grown.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || run(&db, &waiting, &tuning, (clock.as_ref(), &damaged)))
+            .spawn(move || run(&db, &waiting, &tuning, (clock.as_ref(), &damaged), &pages))
             .map_err(|error| StoreError::Unavailable(format!("cannot start the writer thread: {error}")))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -122,9 +132,11 @@ fn run(
     waiting: &Receiver<Job>,
     tuning: &Tuning,
     (clock, damaged): (&dyn Clock, &OnceLock<String>),
+    pages: &AtomicI32,
 ) {
     let every = tuning.checkpoint_every;
     let mut locked = false;
+    let mut checkpoint_pages = CHECKPOINT_PAGES;
     // What an earlier process left in the write-ahead log goes too.
     let mut checkpoint_at = Some(Instant::now() + every);
     loop {
@@ -133,6 +145,11 @@ fn run(
             Ok(first) => {
                 commit_group(db, first, waiting, &mut locked, tuning.reserve.as_deref());
                 checkpoint_at.get_or_insert_with(|| Instant::now() + every);
+                let pages = pages.swap(0, Ordering::Relaxed);
+                if pages >= checkpoint_pages && damaged.get().is_none() {
+                    let done = checkpoint(db, "RESTART");
+                    checkpoint_pages = CHECKPOINT_PAGES + if done { 0 } else { pages };
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
@@ -199,7 +216,7 @@ fn commit_group(
 fn make_room(db: &Connection, failure: &Failure, reserve: Option<&Reserve>) {
     if failure.kind == Kind::Full {
         reserve.map(Reserve::release);
-        checkpoint(db);
+        checkpoint(db, "TRUNCATE");
     }
 }
 
@@ -214,7 +231,7 @@ fn tidy(db: &Connection, clock: &dyn Clock, damaged: &OnceLock<String>) -> bool 
     if db.busy_timeout(CHECKPOINT_BUSY).is_ok() {
         note_time(db, clock);
     }
-    checkpoint(db)
+    checkpoint(db, "TRUNCATE")
 }
 
 /// The latest time goes on record, so that a clock that is set back while nothing runs is noticed.
@@ -227,11 +244,12 @@ fn note_time(db: &Connection, clock: &dyn Clock) {
     }
 }
 
-/// Moves the write-ahead log into the database and truncates it. False if a reader was in the way.
-fn checkpoint(db: &Connection) -> bool {
-    let busy = db
-        .busy_timeout(CHECKPOINT_BUSY)
-        .and_then(|()| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
+/// Moves the write-ahead log into the database, to write it from its beginning again (`RESTART`) or empty it (`TRUNCATE`).
+/// False if a reader was in the way.
+fn checkpoint(db: &Connection, mode: &str) -> bool {
+    let busy = db.busy_timeout(CHECKPOINT_BUSY).and_then(|()| {
+        db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0))
+    });
     let restored = db.busy_timeout(BUSY);
     match restored.and(busy) {
         Ok(busy) => busy == 0,
