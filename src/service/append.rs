@@ -70,7 +70,7 @@ impl<'a> Appending<'a> {
         (transfer, key): (&'a Transfer, &'a TransferKey),
         file: FileId,
         upload: &'a NewUpload,
-        (reserved, promise): (Reserved, Promise),
+        (mut reserved, promise): (Reserved, Promise),
     ) -> Result<Self, ServiceError> {
         let defect = || ServiceError::Internal("a file was begun without an object".to_owned());
         let blob = transfer

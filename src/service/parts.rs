@@ -2,7 +2,6 @@
 
 use tokio::task::JoinHandle;
 
-use super::buffers::Reserved;
 use super::room::Promise;
 use super::{Service, ServiceError};
 use crate::storage::{BlobError, BlobUpload, Part};
@@ -12,9 +11,6 @@ use crate::transfer::{AccountId, BlobKey};
 /// say is promised room for so many at once.
 const LOOK_AT_ROOM: u32 = 16;
 
-/// The buffer that a part was in.
-type Written = Result<Part, BlobError>;
-
 /// The parts of one object, in order.
 pub(super) struct Parts<'a> {
     service: &'a Service,
@@ -23,8 +19,6 @@ pub(super) struct Parts<'a> {
     /// Whether the sender said how much will come.
     declared: bool,
     promise: Promise,
-    /// The memory of a second buffer, held while nobody waits for memory.
-    second: Option<Reserved>,
     sink: Sink,
     /// What the blob store calls the upload.
     id: Option<String>,
@@ -36,7 +30,7 @@ enum Sink {
     None,
     Open(Box<dyn BlobUpload>),
     /// A part is being written. The task ends by itself, and then drops what nobody waits for.
-    Writing(JoinHandle<(Box<dyn BlobUpload>, Written)>),
+    Writing(JoinHandle<(Box<dyn BlobUpload>, Result<(), BlobError>)>),
 }
 
 impl<'a> Parts<'a> {
@@ -47,7 +41,7 @@ impl<'a> Parts<'a> {
         declared: bool,
         promise: Promise,
     ) -> Self {
-        Self { service, account, key, declared, promise, second: None, sink: Sink::None, id: None, sent: 0 }
+        Self { service, account, key, declared, promise, sink: Sink::None, id: None, sent: 0 }
     }
 
     /// What the blob store calls the upload, once it is open: to journal before the first part is sent.
@@ -66,15 +60,18 @@ impl<'a> Parts<'a> {
         Ok(true)
     }
 
-    /// Sends a full part. The buffer to go on in is a second one while it is written, or the same one after.
+    /// Sends a full part. The buffer to go on in is a second one while it is written, or the same one after. What is written
+    /// gives its memory back at once: a sender who stalls holds one part, as everybody else.
     pub(super) async fn send(&mut self, full: Part) -> Result<Part, ServiceError> {
-        let (sink, spare) = self.written().await?;
+        let sink = self.written().await?;
         let mut sink =
             sink.ok_or_else(|| ServiceError::Internal("a part came before its object".to_owned()))?;
         self.sent += 1;
-        if let Some(next) = self.second_buffer(spare) {
+        let size = self.service.blobs.part_size();
+        if let Some(mut second) = self.service.buffers.spare(self.account, size) {
+            let next = second.allocate();
             self.sink = Sink::Writing(tokio::spawn(async move {
-                let written = sink.part(full).await;
+                let written = sink.part(full).await.map(|buffer| second.give_back(buffer));
                 (sink, written)
             }));
             return Ok(next);
@@ -87,7 +84,7 @@ impl<'a> Parts<'a> {
 
     /// Sends the last part, of an object of `size` bytes. When it returns, the object is whole and durable.
     pub(super) async fn finish(mut self, rest: Part, size: u64) -> Result<(), ServiceError> {
-        let (sink, _) = self.written().await?;
+        let sink = self.written().await?;
         let written = match sink {
             None => self.service.blobs.put(&self.key, rest).await.map(drop),
             Some(mut sink) => match sink.part(rest).await {
@@ -107,7 +104,7 @@ impl<'a> Parts<'a> {
     /// Gives the object up.
     pub(super) async fn abort(mut self) {
         let sink = match self.written().await {
-            Ok((sink, _)) => sink,
+            Ok(sink) => sink,
             Err(_) => match std::mem::replace(&mut self.sink, Sink::None) {
                 Sink::Open(sink) => Some(sink),
                 Sink::None | Sink::Writing(_) => None,
@@ -140,39 +137,22 @@ impl<'a> Parts<'a> {
         self.service.blobs.part_size() as u64
     }
 
-    /// The upload, once the part before is written, with the buffer that this one was in.
-    async fn written(&mut self) -> Result<(Option<Box<dyn BlobUpload>>, Option<Part>), ServiceError> {
+    /// The upload, once the part before is written.
+    async fn written(&mut self) -> Result<Option<Box<dyn BlobUpload>>, ServiceError> {
         match std::mem::replace(&mut self.sink, Sink::None) {
-            Sink::None => Ok((None, None)),
-            Sink::Open(sink) => Ok((Some(sink), None)),
+            Sink::None => Ok(None),
+            Sink::Open(sink) => Ok(Some(sink)),
             Sink::Writing(writing) => {
                 let (sink, written) = writing
                     .await
                     .map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))?;
-                match written {
-                    Ok(buffer) => {
-                        self.promise.filled(self.part());
-                        Ok((Some(sink), Some(buffer)))
-                    }
-                    Err(error) => {
-                        self.sink = Sink::Open(sink);
-                        Err(error.into())
-                    }
+                if let Err(error) = written {
+                    self.sink = Sink::Open(sink);
+                    return Err(error.into());
                 }
+                self.promise.filled(self.part());
+                Ok(Some(sink))
             }
         }
-    }
-
-    /// A buffer beside the one that is being written: the spare one, or a new one. None while somebody waits for
-    /// memory, so that whoever came first has never more than one part then (DESIGN §5).
-    fn second_buffer(&mut self, spare: Option<Part>) -> Option<Part> {
-        let buffers = &self.service.buffers;
-        if buffers.are_wanted() {
-            self.second = None;
-        } else if self.second.is_none() {
-            self.second = buffers.try_reserve(self.account, self.service.blobs.part_size());
-        }
-        let second = self.second.as_ref()?;
-        Some(spare.unwrap_or_else(|| second.allocate()))
     }
 }

@@ -121,3 +121,45 @@ async fn a_sender_who_leaves_leaves_nothing() {
     wait_for("the upload to be ended by its own task", ended).await;
     assert_eq!(running.clock.now(), START, "no worker and no time was needed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_who_stalls_holds_one_part() {
+    let running = Running::start().await;
+    let service = &running.app.service;
+    let part = service.blobs.part_size();
+    let mut sending = running.send().await;
+    sending.write(Bytes::from(vec![7; 3 * part + part / 2])).await.unwrap();
+    wait_for("three parts are written, and their memory is given back", async || {
+        let written = files_below(&running.dir.path().join("tmp"));
+        let length: u64 = written.iter().map(|file| file.metadata().map_or(0, |file| file.len())).sum();
+        (length >= 3 * part as u64 && service.buffers.taken() == part).then_some(())
+    })
+    .await;
+    sending.end_file().await.unwrap();
+    sending.complete(TERMS).await.unwrap();
+    wait_for("all of it is given back", async || (service.buffers.taken() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_is_written_while_the_next_one_is_filled() {
+    let running = Running::start().await;
+    let buffers = running.app.service.buffers.clone();
+    let part = running.app.service.blobs.part_size();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let most = std::thread::spawn(move || {
+        let mut most = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            most = most.max(buffers.taken());
+            std::thread::yield_now();
+        }
+        most
+    });
+    let mut sending = running.send().await;
+    for _ in 0..100 {
+        sending.write(Bytes::from(vec![7; part])).await.unwrap();
+    }
+    sending.end_file().await.unwrap();
+    sending.complete(TERMS).await.unwrap();
+    drop(stop);
+    assert_eq!(most.join().unwrap(), 2 * part, "two parts, and never three");
+}
