@@ -1,6 +1,7 @@
 //! The composition root: the only place that knows which backend runs. Start, serve, drain.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +16,15 @@ use crate::audit::{AuditGate, Relay, RelayConfig};
 use crate::clock::{Clock, SteadyClock, Timestamp};
 use crate::config::{Config, ConfigErrors, Worker};
 use crate::crypto::{KekRing, Token};
+use crate::http;
 use crate::http::edge::{self, EdgeLimits};
 use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
+use crate::metrics::Metrics;
 use crate::service::{Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
 use crate::storage::blob::local::LocalBlobs;
+use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::records::sqlite::{SqliteRecords, Tuning};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;
@@ -96,6 +100,7 @@ pub struct App {
     config: Config,
     reserve: Arc<Reserve>,
     lock: Option<std::fs::File>,
+    metrics: Option<TcpListener>,
 }
 
 impl App {
@@ -143,12 +148,14 @@ impl App {
             LocalBlobs::beside(&config.data_dir, Arc::clone(&clock))
         }
         .map_err(|error| StartError::Blobs { path: config.data_dir.display().to_string(), error })?;
-        let records: Arc<dyn RecordStore> = Arc::new(records);
+        let metrics = Metrics::new();
+        let records: Arc<dyn RecordStore> =
+            Arc::new(MeasuredRecords::new(Arc::new(records), Arc::clone(&clock), metrics.clone()));
         let keks = open_keks(&config, records.as_ref()).await?;
         let room = Room::new(Arc::clone(&reserve));
         let service = Service {
             records,
-            blobs: Arc::new(blobs),
+            blobs: Arc::new(MeasuredBlobs::new(Arc::new(blobs), metrics.clone())),
             keks,
             gate: AuditGate::new(),
             rules: rules(&config),
@@ -159,6 +166,7 @@ impl App {
             due: Arc::new(Notify::new()),
             outbox: Arc::new(Notify::new()),
             refusals: Refusals::default(),
+            metrics,
             tasks: TaskTracker::new(),
         };
         if alone {
@@ -170,7 +178,7 @@ impl App {
                 Err(error) => tracing::warn!(%error, "no room is set aside for a full disk; tried again"),
             }
         }
-        Ok(Self { service: Arc::new(service), config, reserve, lock: None })
+        Ok(Self { service: Arc::new(service), config, reserve, lock: None, metrics: None })
     }
 
     /// The data directory in force, as an absolute path where the system gives one.
@@ -202,15 +210,16 @@ impl App {
     /// # Errors
     /// It is taken, or not this machine's.
     pub fn bind(&self) -> Result<TcpListener, StartError> {
-        let address = self.config.listen;
-        let listen = || {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // Or a restart would wait for the connections of the one before.
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(BACKLOG)
-        };
-        listen().map_err(|error| StartError::Listen { address: address.to_string(), error })
+        listen(self.config.listen)
+    }
+
+    /// Takes the address where metrics are read, if there is one; [`App::serve`] serves them there.
+    ///
+    /// # Errors
+    /// It is taken, or not this machine's.
+    pub fn bind_metrics(&mut self) -> Result<(), StartError> {
+        self.metrics = self.config.metrics_listen.map(listen).transpose()?;
+        Ok(())
     }
 
     /// Serves on `listener` until `stop`, then lets running transfers end, settles what is open, and stops the workers:
@@ -219,7 +228,7 @@ impl App {
     /// # Errors
     /// The listener's.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), std::io::Error> {
-        let Self { service, config, reserve, lock } = self;
+        let Self { service, config, reserve, lock, metrics } = self;
         let stop_workers = CancellationToken::new();
         let stop_relay = CancellationToken::new();
         let workers = TaskTracker::new();
@@ -247,7 +256,13 @@ impl App {
             AppState { service: Arc::clone(&service), proxies: Arc::new(config.trusted_proxies.clone()) };
         let rate = config.rate.map(|rate| RateLimit { per_second: rate.per_second, burst: rate.burst });
         let limits = EdgeLimits { connections: config.connections, ..EdgeLimits::default() };
-        let served = edge::serve(listener, router(state, rate), limits, stop).await;
+        if let Some(listener) = metrics {
+            // To the last: what goes on while it drains is looked at too.
+            let (router, stop) = (http::metrics::router(Arc::clone(&service)), stop_relay.clone());
+            tokio::spawn(edge::serve(listener, router, http::metrics::LIMITS, stop));
+        }
+        let connections = service.metrics.connections();
+        let served = edge::serve_counted(listener, router(state, rate), limits, stop, connections).await;
         service.tasks.close();
         let mut ended = within(service.tasks.wait(), "transfers were not settled in time").await;
         stop_workers.cancel();
@@ -262,6 +277,17 @@ impl App {
         }
         served
     }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Or a restart would wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| StartError::Listen { address: address.to_string(), error })
 }
 
 /// Whether it was done in time.

@@ -32,6 +32,7 @@ const fn known(name: &'static str, default: &'static str, help: &'static str) ->
 const KNOWN: &[Known] = &[
     known("LISTEN", "127.0.0.1:8080", "address and port to listen on"),
     known("PUBLIC_URL", "http://<listen> on loopback", "where links point; needed when not on loopback"),
+    known("METRICS_LISTEN", "off", "address and port where metrics are read"),
     known("DATA_DIR", "./burnbag-data", "database, objects, KEK and audit log"),
     known("KEK_FILE", "<data dir>/kek", "key-encryption keys; made on the first start, 0600"),
     known("AUDIT_DIR", "<data dir>/audit", "the audit log"),
@@ -59,6 +60,8 @@ const KNOWN: &[Known] = &[
 pub struct Config {
     /// Where requests come in.
     pub listen: SocketAddr,
+    /// Where metrics are read.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where links point, without a slash at the end.
     pub public_url: String,
     /// Database and objects.
@@ -146,6 +149,11 @@ impl Config {
         };
         let config = Self {
             listen,
+            metrics_listen: source
+                .parsed("METRICS_LISTEN", "off, or an address and port such as 127.0.0.1:9464", |text| {
+                    if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
+                })
+                .flatten(),
             public_url,
             kek_file: source.path("KEK_FILE").unwrap_or_else(|| data_dir.join("kek")),
             audit_dir: source.path("AUDIT_DIR").unwrap_or_else(|| data_dir.join("audit")),
@@ -235,6 +243,10 @@ impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: &dyn Display| writeln!(f, "BURNBAG_{name}={value}");
         line("LISTEN", &self.listen)?;
+        match &self.metrics_listen {
+            Some(address) => line("METRICS_LISTEN", address)?,
+            None => line("METRICS_LISTEN", &"off")?,
+        }
         line("PUBLIC_URL", &self.public_url)?;
         line("DATA_DIR", &self.data_dir.display())?;
         line("KEK_FILE", &self.kek_file.display())?;

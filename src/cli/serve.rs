@@ -107,8 +107,9 @@ fn allow_open_files(connections: usize) {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let public_url = config.public_url.clone();
     let local = config.is_local();
-    let app = App::open(config, Arc::new(SystemClock)).await?;
+    let mut app = App::open(config, Arc::new(SystemClock)).await?;
     let listener = app.bind()?;
+    app.bind_metrics()?;
     app.service.first_account().await?;
     greet(&app, &public_url).await?;
     if public_url.starts_with("http://") && !local {

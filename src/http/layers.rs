@@ -88,12 +88,15 @@ pub(super) async fn tell(
         let url = &state.service.rules.public_url;
         response = form.render(problem, response.headers(), url, &origin.trace_id);
     }
+    let (route, status) = (route.as_ref().map_or("-", MatchedPath::as_str), response.status().as_u16());
+    let (code, took) = (problem.as_ref().map(Problem::code), begun.elapsed());
+    state.service.metrics.answered(method.as_str(), route, status, code, took);
     tracing::info!(
         %method,
-        route = route.as_ref().map_or("-", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        code = problem.as_ref().map(Problem::code),
-        milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        route,
+        status,
+        code,
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         client = %origin.client,
         trace_id = origin.trace_id,
         "answered"

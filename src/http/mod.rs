@@ -9,6 +9,7 @@ pub mod incoming;
 mod layers;
 pub mod limit;
 mod link;
+pub mod metrics;
 pub mod negotiate;
 pub mod options;
 pub mod pages;

@@ -145,6 +145,7 @@ impl<'a> Appending<'a> {
 
     async fn data(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
         self.size += bytes.len() as u64;
+        self.service.metrics.received(bytes.len());
         if let Some(limit) = self.service.rules.policy.max_upload_bytes
             && self.size > limit
         {

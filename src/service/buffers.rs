@@ -73,6 +73,12 @@ impl Buffers {
         self.try_reserve(account, bytes)
     }
 
+    /// The most that they may hold.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.total
+    }
+
     /// Takes memory for an upload, and waits a little for it.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::plan::{Piece, Plan, damaged_object as damaged};
 use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{MainKey, Opener, SEGMENT};
+use crate::metrics::{Count, Store};
 use crate::storage::records::LeaseAnswer;
 use crate::storage::{BlobError, BlobReader, StoreError};
 use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
@@ -50,6 +51,7 @@ impl Chunk {
     /// Every byte of the chunk went to the socket. To be called in order, at most once, before it is dropped.
     pub fn written(&self) {
         self.progress.written.fetch_add(self.range.len() as u64, Ordering::AcqRel);
+        self.progress.sent.add(self.range.len() as u64);
     }
 }
 
@@ -80,6 +82,8 @@ struct Progress {
     written: AtomicU64,
     /// Bytes in chunks that were dropped, written or not.
     released: AtomicU64,
+    /// The same over all downloads.
+    sent: Count,
     moved: Notify,
     /// Buffers that no chunk is in.
     spare: Mutex<Vec<Zeroizing<Vec<u8>>>>,
@@ -139,7 +143,7 @@ impl Service {
                 return Err(damaged(&key));
             }
         }
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress { sent: self.metrics.sent(), ..Progress::default() });
         let main = open.key.main_key(id.as_bytes(), file.id.as_bytes());
         let mut source = Source::new(Arc::clone(self), main, pieces, Arc::clone(&progress));
         let first = source.next().await?;
@@ -191,6 +195,7 @@ impl Lease {
     async fn open(&self, ask: OpenStream) -> Result<StreamRef, ServiceError> {
         let mut answer = self.ask(LeaseOp::Open(ask.clone()), self.context.clone()).await;
         if matches!(answer, Err(StoreError::Unavailable(_))) {
+            self.service.metrics.retried(Store::Records, "lease_open");
             answer = self.ask(LeaseOp::Open(ask), self.context.clone()).await;
         }
         match answer? {
@@ -221,6 +226,7 @@ impl Lease {
                 }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "download not settled yet");
+                    self.service.metrics.retried(Store::Records, "lease_settle");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -243,6 +249,19 @@ enum Stopped {
     NoAnswer,
     #[error(transparent)]
     Failed(#[from] ServiceError),
+}
+
+impl Stopped {
+    /// How the download ended, in metrics.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Left => "receiver_left",
+            Self::Deadline => "deadline",
+            Self::Ended => "ended",
+            Self::NoAnswer => "no_answer",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 struct Running {
@@ -276,15 +295,16 @@ impl Running {
     async fn run(self, stream: StreamRef, first: Vec<Chunk>, cut: impl FnOnce() + Send) {
         let Self { lease, progress, source, sender, length, deadline } = self;
         let clock = Arc::clone(&lease.service.clock);
+        let running = lease.service.metrics.download();
         let outcome = tokio::select! {
             biased;
             () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
             stopped = renew(&lease, stream, &progress) => Err(stopped),
             sent = send(source, first, &sender, &progress, (length, deadline)) => sent,
         };
-        if let Err(stopped) = outcome {
+        if let Err(stopped) = &outcome {
             cut();
-            match &stopped {
+            match stopped {
                 Stopped::Left => tracing::debug!(transfer = %lease.transfer, "receiver left"),
                 Stopped::Failed(error) => {
                     tracing::error!(transfer = %lease.transfer, %error, "download broken off");
@@ -295,6 +315,7 @@ impl Running {
             drop(sender);
             let _ = tokio::time::timeout(CUT_PATIENCE, released(&progress)).await;
         }
+        running.end(outcome.as_ref().err().map_or("completed", Stopped::word));
         let written = progress.written.load(Ordering::Acquire);
         lease.settle(stream, written).await;
     }

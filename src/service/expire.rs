@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::{Service, ServiceError};
 use crate::clock::Timestamp;
+use crate::metrics::Layer;
 use crate::storage::StoreError;
 pub use crate::storage::records::Claim;
 use crate::storage::records::Record;
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
-use crate::transfer::{Change, Due, Transfer, falls_due};
+use crate::transfer::{Change, Due, State, Transfer, falls_due};
 
 /// The most transfers that are claimed at once.
 pub const BATCH: usize = 500;
@@ -24,6 +25,14 @@ pub struct Pass {
     pub changed: usize,
     /// Those whose objects must go now.
     pub purge: Vec<Transfer>,
+}
+
+/// What became of a batch of changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Committed {
+    pub(super) changed: usize,
+    /// Those of them that ended a transfer.
+    pub(super) ended: usize,
 }
 
 impl Pass {
@@ -66,7 +75,9 @@ impl Service {
                 }
             }
         }
-        pass.changed = self.commit_due(changes).await;
+        let done = self.commit_due(changes).await;
+        self.metrics.noticed(Layer::Index, done.ended);
+        pass.changed = done.changed;
         Ok(pass)
     }
 
@@ -85,10 +96,11 @@ impl Service {
         Ok(due)
     }
 
-    pub(super) async fn commit_due(&self, changes: Vec<Change>) -> usize {
+    pub(super) async fn commit_due(&self, changes: Vec<Change>) -> Committed {
         if changes.is_empty() {
-            return 0;
+            return Committed::default();
         }
+        let ends: Vec<bool> = changes.iter().map(|change| change.record().state() == State::Ended).collect();
         let done = self.records.commit_all(changes).await;
         self.outbox.notify_one();
         for error in done.iter().filter_map(|done| done.as_ref().err()) {
@@ -97,6 +109,7 @@ impl Service {
                 tracing::error!(error = error as &dyn std::error::Error, "a due change was not committed");
             }
         }
-        done.iter().filter(|done| done.is_ok()).count()
+        let ended = ends.iter().zip(&done).filter(|(ends, done)| **ends && done.is_ok()).count();
+        Committed { changed: done.iter().filter(|done| done.is_ok()).count(), ended }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::audit::AuditGate;
 use crate::clock::Clock;
 use crate::crypto::KekRing;
+use crate::metrics::{Metrics, Store};
 use crate::storage::{BlobStore, RecordStore};
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
@@ -24,6 +25,7 @@ mod error;
 mod expire;
 mod health;
 mod login;
+mod observe;
 mod open;
 mod parts;
 mod plan;
@@ -98,6 +100,8 @@ pub struct Service {
     pub outbox: Arc<Notify>,
     /// Refusals that are not yet on record.
     pub refusals: Refusals,
+    /// What is counted of all this.
+    pub metrics: Metrics,
     /// What goes on when its request is gone: uploads that are being ended, downloads that are being settled.
     pub tasks: tokio_util::task::TaskTracker,
 }
@@ -134,6 +138,7 @@ impl Service {
         let ends = change.record().state() == crate::transfer::State::Ended;
         let mut done = self.records.commit(change.clone()).await;
         if matches!(done, Err(crate::storage::StoreError::Unavailable(_))) {
+            self.metrics.retried(Store::Records, "commit");
             done = self.records.commit(change).await;
         }
         self.outbox.notify_one();

@@ -30,7 +30,7 @@ impl Service {
                 Err(error) => tracing::error!(transfer = %id, %error, "a purge was not decided"),
             }
         }
-        self.commit_due(changes).await
+        self.commit_due(changes).await.changed
     }
 
     fn purged(
@@ -66,6 +66,7 @@ impl Service {
 
     async fn put_off(&self, transfer: &Transfer, error: &ServiceError) {
         let (team, id) = (transfer.team(), transfer.id());
+        self.metrics.put_off();
         tracing::error!(transfer = %id, %error, "objects not deleted; tried again later");
         let retry = async {
             let Some(record) = self.records.transfer(team, id).await? else { return Ok(()) };

@@ -119,6 +119,19 @@ fn stopped() -> ServiceError {
     ServiceError::Internal("the upload's task stopped".to_owned())
 }
 
+/// Why an upload is abandoned, in the log and in metrics.
+const fn reason(error: &ServiceError) -> &'static str {
+    match error {
+        ServiceError::Ended => "sender_left",
+        ServiceError::FileTooLarge { .. } => "file_too_large",
+        ServiceError::LengthMismatch { .. } => "length_mismatch",
+        ServiceError::Full(_) => "storage_full",
+        ServiceError::BuffersBusy => "buffers_busy",
+        ServiceError::TokenInvalid => "token_invalid",
+        _ => "failed",
+    }
+}
+
 struct Task {
     service: Arc<Service>,
     caller: Arc<Caller>,
@@ -128,10 +141,12 @@ struct Task {
 
 impl Task {
     async fn run(mut self, first: NewUpload, room: (Reserved, Promise)) -> Result<Sent, ServiceError> {
+        let running = self.service.metrics.upload();
         let sent = self.files(first, room).await;
         if let Err(error) = &sent {
             self.abandon(error).await;
         }
+        running.end(sent.as_ref().err().map_or("completed", reason));
         sent
     }
 
@@ -185,15 +200,7 @@ impl Task {
 
     /// An upload that breaks is ended at once by its instance (DESIGN §4).
     async fn abandon(&mut self, error: &ServiceError) {
-        let reason = match error {
-            ServiceError::Ended => "sender_left",
-            ServiceError::FileTooLarge { .. } => "file_too_large",
-            ServiceError::LengthMismatch { .. } => "length_mismatch",
-            ServiceError::Full(_) => "storage_full",
-            ServiceError::BuffersBusy => "buffers_busy",
-            ServiceError::TokenInvalid => "token_invalid",
-            _ => "failed",
-        };
+        let reason = reason(error);
         let transfer: Transfer = self.draft.transfer.clone();
         let (team, id) = (transfer.team(), transfer.id());
         let context = self.service.context(self.caller.actor(), &self.caller.asker);

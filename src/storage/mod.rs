@@ -1,6 +1,7 @@
 //! Wires and disks: the record store and the blob store, two real backends each.
 
 pub mod blob;
+pub mod measured;
 pub mod records;
 pub mod reserve;
 

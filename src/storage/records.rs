@@ -88,6 +88,17 @@ pub struct Claimed {
     pub transfers: Vec<(TeamId, TransferId)>,
 }
 
+/// A place in the due index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// When its turn comes. A claim or a pause between two attempts has moved it on.
+    pub due: Timestamp,
+    /// The team.
+    pub team: TeamId,
+    /// The transfer.
+    pub transfer: TransferId,
+}
+
 /// What happened to a lease operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeaseAnswer {
@@ -205,6 +216,10 @@ pub trait RecordStore: Send + Sync {
 
     /// The earliest instant in the due index.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Up to `limit` places of the due index that are not after `until`, earliest first, claimed ones among them. Claims
+    /// nothing.
+    async fn front(&self, until: Timestamp, limit: usize) -> Result<Vec<Place>, StoreError>;
 
     /// Adds events that belong to no change: refusals, what the sweep did. Sent again, an id that is there changes nothing.
     async fn append(&self, events: Vec<Event>) -> Result<(), StoreError>;

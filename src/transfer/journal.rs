@@ -124,3 +124,10 @@ pub fn due(transfer: &Transfer, journal: &Journal, leases: &LeaseSummary) -> Opt
     };
     of_state.into_iter().chain(leases.next_end).min()
 }
+
+/// Since when, or from when on, something must happen: [`due`] without the pauses between two attempts.
+#[must_use]
+pub fn owed(transfer: &Transfer, journal: &Journal, leases: &LeaseSummary) -> Option<Timestamp> {
+    let unpaused = Journal { retry_at: None, ..journal.clone() };
+    due(transfer, &unpaused, leases)
+}

@@ -21,7 +21,7 @@ pub use id::{
     AccountId, BlobKey, FileId, HolderId, InstanceId, InvalidId, LeaseId, LinkId, OperationId, StreamId,
     TeamId, TokenId, TransferId,
 };
-pub use journal::{FileJournal, Journal, Touch, TouchRefused, due};
+pub use journal::{FileJournal, Journal, Touch, TouchRefused, due, owed};
 pub use name::{FileName, InvalidName, MAX_NAME, MAX_SEGMENT};
 pub use ranges::{MAX_RANGES, Ranges};
 pub use record::{EndReason, Ended, File, FileState, KEPT_OPERATIONS, Link, Object, Sealed, State, Transfer};

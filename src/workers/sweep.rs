@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::{Layer, Swept};
 use crate::service::Service;
 
 /// Sweeps until told to stop; a pass is never cut.
@@ -14,7 +15,17 @@ pub async fn run(service: Arc<Service>, every: Duration, stop: CancellationToken
         if stop.run_until_cancelled(service.clock.sleep_until(at)).await.is_none() {
             return;
         }
-        match service.sweep().await {
+        let swept = service.sweep().await;
+        if let Ok(report) = &swept {
+            service.metrics.noticed(Layer::Sweep, report.deleted);
+            service.metrics.swept(Swept {
+                at: service.clock.now().as_millis() / 1000,
+                objects: report.objects,
+                orphans: report.orphans,
+                stopped: report.stopped,
+            });
+        }
+        match swept {
             Ok(report) if report.stopped => {
                 tracing::error!(
                     objects = report.objects,

@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "crypto",
             "http",
+            "metrics",
             "service",
             "storage",
             "telemetry",
@@ -27,14 +28,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("config", &["http", "transfer"]),
     ("telemetry", &["config"]),
-    ("http", &["service", "transfer"]),
-    ("workers", &["audit", "clock", "service", "transfer"]),
-    ("service", &["audit", "clock", "crypto", "storage", "transfer"]),
+    ("http", &["metrics", "service", "transfer"]),
+    ("workers", &["audit", "clock", "metrics", "service", "transfer"]),
+    ("service", &["audit", "clock", "crypto", "metrics", "storage", "transfer"]),
     ("audit", &["clock", "crypto", "storage", "transfer"]),
-    ("storage", &["clock", "transfer"]),
+    ("storage", &["clock", "metrics", "transfer"]),
     ("transfer", &["clock"]),
     ("crypto", &[]),
     ("clock", &[]),
+    ("metrics", &[]),
 ];
 
 /// Libraries that stay where they are used: each with the beginnings of the paths that may name it.
@@ -59,6 +61,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("argon2", &["src/crypto/"]),
     ("clap", &["src/cli"]),
     ("anyhow", &["src/cli"]),
+    ("prometheus_client", &["src/metrics"]),
+    ("procfs", &["src/metrics/process.rs"]),
     ("toml", &["src/config"]),
     ("tracing_subscriber", &["src/telemetry.rs", "src/config"]),
 ];

@@ -80,7 +80,7 @@ async fn a_database_that_another_process_holds_is_named_at_start() {
 }
 
 /// Overwrites all but the first page.
-fn damage(database: &Path) -> Vec<u8> {
+pub fn damage(database: &Path) -> Vec<u8> {
     let file = std::fs::OpenOptions::new().write(true).open(database).unwrap();
     let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
     file.write_all_at(&noise(length - 4096, 5), 4096).unwrap();

@@ -45,6 +45,8 @@ mod http2;
 mod lease_bounds;
 mod leases;
 mod messages;
+mod metrics;
+mod metrics_support;
 mod names;
 mod open_files;
 mod options;

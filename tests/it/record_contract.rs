@@ -92,6 +92,7 @@ macro_rules! record_contract {
                 a_claim_is_earliest_first_and_bounded
                 a_purge_that_failed_is_tried_again_later
                 each_state_has_its_instant
+                the_front_shows_claimed_places_too_and_claims_nothing
             }
             outbox {
                 numbers_are_dense_whatever_conflicts_beside

@@ -29,6 +29,8 @@ pub use exchange::Exchange;
 use connection::Connection;
 use places::Places;
 
+use crate::metrics::Level;
+
 /// A head that is longer is refused with 431.
 const MAX_HEAD: u32 = 32 * 1024;
 
@@ -112,6 +114,20 @@ pub async fn serve(
     limits: EdgeLimits,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    serve_counted(listener, router, limits, stop, Level::default()).await
+}
+
+/// [`serve`], and shows how many connections there are.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_counted(
+    listener: TcpListener,
+    router: Router,
+    limits: EdgeLimits,
+    stop: CancellationToken,
+    connections: Level,
+) -> Result<(), Error> {
     let address = listener.local_addr()?;
     let tasks = TaskTracker::new();
     let shared = Arc::new(task::Edge {
@@ -128,7 +144,11 @@ pub async fn serve(
             let (stream, peer) = accept(&listener, &places).await;
             let connection = Connection::new(peer);
             let place = places.take(&connection).await;
-            tasks.spawn(task::run(stream, connection, place, Arc::clone(&shared)));
+            let (shared, counted) = (Arc::clone(&shared), connections.enter());
+            tasks.spawn(async move {
+                task::run(stream, connection, place, shared).await;
+                drop(counted);
+            });
         }
     };
     let _ = shared.stop.run_until_cancelled(accepting).await;

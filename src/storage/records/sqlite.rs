@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use tokio::sync::Mutex;
 
 use super::{
-    Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Record, RecordStore, StoreError,
+    Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Place, Record, RecordStore,
+    StoreError,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::storage::Reserve;
@@ -423,6 +424,10 @@ impl RecordStore for SqliteRecords {
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let claims = Arc::clone(&self.claims).lock_owned().await;
         self.read(move |db| claims.next(db)).await
+    }
+
+    async fn front(&self, until: Timestamp, limit: usize) -> Result<Vec<Place>, StoreError> {
+        self.read(move |db| transfers::front(db, until, limit)).await
     }
 
     async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {

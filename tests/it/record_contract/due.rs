@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use burnbag::clock::{Clock as _, ManualClock};
-use burnbag::storage::records::Claim;
+use burnbag::storage::records::{Claim, Place};
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{Change, HARD_END, Transfer, TransferId};
 use futures_util::future::join_all;
@@ -139,4 +139,24 @@ pub async fn a_batch_is_read_in_its_order_and_only_with_the_right_team(store: St
         read.into_iter().map(|record| record.unwrap().map(|record| record.transfer.id())).collect();
     assert_eq!(found, [Some(due[2]), None, None, Some(due[0]), Some(due[2])]);
     assert!(store.transfers(Vec::new()).await.unwrap().is_empty());
+}
+
+pub async fn the_front_shows_claimed_places_too_and_claims_nothing(store: Store, clock: ManualClock) {
+    let due = due_in_turn(&store, &clock, 4).await;
+    clock.advance(secs(2));
+    let place = |n: usize, due: burnbag::clock::Timestamp, ids: &[TransferId]| Place {
+        due,
+        team: team(1),
+        transfer: ids[n],
+    };
+    let at = |n: u64| START.after(secs(n));
+    let front = async |until: u64, limit: usize| store.front(at(until), limit).await.unwrap();
+    assert_eq!(front(3, 9).await, [0, 1, 2].map(|n| place(n, at(n as u64 + 1), &due)));
+    assert_eq!(front(3, 2).await, [0, 1].map(|n| place(n, at(n as u64 + 1), &due)));
+    // It claimed nothing; a claim moves a place on, and it is still shown.
+    assert_eq!(ids(&store, 1).await, due[..1]);
+    let claimed = place(0, clock.now().after(CLAIM), &due);
+    let rest = [1, 2, 3].map(|n| place(n, at(n as u64 + 1), &due));
+    assert_eq!(front(40, 9).await, [&rest[..], &[claimed]].concat());
+    assert_eq!(ids(&store, 9).await, due[1..2]);
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::super::{Opening, Record, StoreError};
+use super::super::{Opening, Place, Record, StoreError};
 use super::outbox;
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
@@ -241,6 +241,20 @@ pub(super) fn retry(db: &Connection, team: TeamId, id: TransferId, at: Timestamp
     }
     record.journal.retry(at);
     write_journal(db, &record)
+}
+
+pub(super) fn front(db: &Connection, until: Timestamp, limit: usize) -> Result<Vec<Place>, StoreError> {
+    let places = db
+        .prepare_cached("SELECT due, team, id FROM transfers WHERE due <= ?1 ORDER BY due LIMIT ?2")?
+        .query_map(params![until.as_millis(), limit], |row| {
+            Ok(Place {
+                due: Timestamp::from_millis(row.get(0)?),
+                team: TeamId::from_bytes(row.get(1)?),
+                transfer: TransferId::from_bytes(row.get(2)?),
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(places)
 }
 
 pub(super) fn states(db: &Connection, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {

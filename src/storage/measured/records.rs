@@ -1,0 +1,251 @@
+//! The record store, measured.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::{Metrics, Store};
+use crate::storage::records::{
+    Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Place, Record, RecordStore,
+    StoreError,
+};
+use crate::transfer::access::{AccessChange, Account, TokenRecord};
+use crate::transfer::lease::{LeaseOp, LeaseRequest};
+use crate::transfer::{
+    AccountId, Change, EndReason, Event, EventType, LinkId, SlotOwner, State, TeamId, TokenId, Touch,
+    Transfer, TransferId,
+};
+
+/// A record store whose calls are timed, and whose ends and deletions are counted.
+pub struct MeasuredRecords {
+    inner: Arc<dyn RecordStore>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+/// What a change does that is counted once it is committed.
+enum Told {
+    Nothing,
+    Ended {
+        reason: EndReason,
+        /// The deadline that it was for.
+        deadline: Option<Timestamp>,
+    },
+    Deleted {
+        /// Since when the objects should have been gone.
+        since: Timestamp,
+    },
+}
+
+impl Told {
+    fn of(change: &Change) -> Self {
+        let Some(ended) = change.record().ended() else { return Self::Nothing };
+        let deadline = of_deadline(change.record());
+        let has = |kinds: &[EventType]| change.events().iter().any(|event| kinds.contains(&event.kind));
+        if has(&[EventType::TransferPurged]) {
+            Self::Deleted { since: deadline.unwrap_or(ended.at) }
+        } else if has(&[
+            EventType::TransferExpired,
+            EventType::TransferExhausted,
+            EventType::TransferDeleted,
+            EventType::TransferRejected,
+            EventType::TransferAbandoned,
+        ]) {
+            Self::Ended { reason: ended.reason, deadline }
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// The deadline that ended it. One that passed while it was being sent is late for nobody: there was nothing to fetch.
+fn of_deadline(transfer: &Transfer) -> Option<Timestamp> {
+    let ended = transfer.ended()?;
+    (ended.reason == EndReason::Expired && ended.from != State::Uploading).then(|| transfer.deadline())
+}
+
+const fn word(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Conflict => "conflict",
+        StoreError::NotFound => "not_found",
+        StoreError::TouchRefused => "touch_refused",
+        StoreError::Full(_) => "full",
+        StoreError::Locked(_) => "locked",
+        StoreError::Damaged(_) => "damaged",
+        StoreError::Unavailable(_) => "unavailable",
+    }
+}
+
+impl MeasuredRecords {
+    /// Measures this one, by this clock.
+    #[must_use]
+    pub const fn new(inner: Arc<dyn RecordStore>, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self { inner, clock, metrics }
+    }
+
+    async fn time<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let running = self.metrics.operation(Store::Records, operation);
+        let done = work.await;
+        if let Err(error) = &done {
+            running.failed(word(error));
+        }
+        running.end();
+        done
+    }
+
+    fn committed(&self, told: &Told) {
+        let now = self.clock.now();
+        match told {
+            Told::Nothing => {}
+            Told::Ended { reason, deadline } => {
+                self.metrics.ended(reason.as_str(), deadline.map(|deadline| now.since(deadline)));
+            }
+            Told::Deleted { since } => self.metrics.deleted(now.since(*since)),
+        }
+    }
+}
+
+#[async_trait]
+impl RecordStore for MeasuredRecords {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.time("now", self.inner.now()).await
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.time("meta", self.inner.meta(name)).await
+    }
+
+    async fn set_meta(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        self.time("set_meta", self.inner.set_meta(name, value)).await
+    }
+
+    async fn transfer(&self, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError> {
+        self.time("transfer", self.inner.transfer(team, id)).await
+    }
+
+    async fn transfers(
+        &self,
+        which: Vec<(TeamId, TransferId)>,
+    ) -> Result<Vec<Result<Option<Record>, StoreError>>, StoreError> {
+        self.time("transfers", self.inner.transfers(which)).await
+    }
+
+    async fn opening(&self, link: LinkId) -> Result<Option<Opening>, StoreError> {
+        self.time("opening", self.inner.opening(link)).await
+    }
+
+    async fn slot(
+        &self,
+        team: TeamId,
+        id: TransferId,
+        owner: SlotOwner,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.time("slot", self.inner.slot(team, id, owner)).await
+    }
+
+    async fn commit(&self, change: Change) -> Result<(), StoreError> {
+        let told = Told::of(&change);
+        self.time("commit", self.inner.commit(change)).await?;
+        self.committed(&told);
+        Ok(())
+    }
+
+    async fn commit_all(&self, changes: Vec<Change>) -> Vec<Result<(), StoreError>> {
+        let told: Vec<Told> = changes.iter().map(Told::of).collect();
+        let running = self.metrics.operation(Store::Records, "commit_all");
+        let done = self.inner.commit_all(changes).await;
+        for (told, done) in told.iter().zip(&done) {
+            match done {
+                Ok(()) => self.committed(told),
+                Err(error) => running.failed(word(error)),
+            }
+        }
+        running.end();
+        done
+    }
+
+    async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
+        let operation = match request.op {
+            LeaseOp::Open(_) => "lease_open",
+            LeaseOp::Renew { .. } => "lease_renew",
+            LeaseOp::Settle { .. } => "lease_settle",
+            LeaseOp::EndDue => "lease_end",
+        };
+        self.time(operation, self.inner.lease(request)).await
+    }
+
+    async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
+        self.time("touch", self.inner.touch(touch)).await
+    }
+
+    async fn claim(&self, what: Claim, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
+        self.time("claim", self.inner.claim(what, limit, lease)).await
+    }
+
+    async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
+        self.time("retry", self.inner.retry(team, id, at)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.time("next_due", self.inner.next_due()).await
+    }
+
+    async fn front(&self, until: Timestamp, limit: usize) -> Result<Vec<Place>, StoreError> {
+        self.time("front", self.inner.front(until, limit)).await
+    }
+
+    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.time("append", self.inner.append(events)).await
+    }
+
+    async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.time("outbox", self.inner.outbox(after, limit)).await
+    }
+
+    async fn trim(&self, seq: u64) -> Result<(), StoreError> {
+        self.time("trim", self.inner.trim(seq)).await
+    }
+
+    async fn outbox_length(&self) -> Result<OutboxLength, StoreError> {
+        self.time("outbox_length", self.inner.outbox_length()).await
+    }
+
+    async fn states(&self, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {
+        self.time("states", self.inner.states(ids)).await
+    }
+
+    async fn login(&self, hash: [u8; 32]) -> Result<Option<Login>, StoreError> {
+        self.time("login", self.inner.login(hash)).await
+    }
+
+    async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.time("used", self.inner.used(token, at)).await
+    }
+
+    async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        self.time("account", self.inner.account(name)).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.time("accounts", self.inner.accounts()).await
+    }
+
+    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
+        self.time("tokens", self.inner.tokens(account)).await
+    }
+
+    async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
+        self.time("live_transfers", self.inner.live_transfers(team, account)).await
+    }
+
+    async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {
+        self.time("commit_access", self.inner.commit_access(change)).await
+    }
+}
