@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::crypto::{
     ContentDigest, FileMeta, Header, Layout, Run, RunId, SEGMENT, TransferKey, Writer, seal_runs,
 };
+use crate::failpoint;
 use crate::storage::Part;
 use crate::transfer::{
     BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
@@ -177,7 +178,9 @@ impl<'a> Appending<'a> {
         self.parts.look_at_room().await?;
         let full = Part::from_filled(self.writer.next_part(Vec::new())?, self.lead);
         if self.parts.open().await? {
+            failpoint::hit("after_open");
             self.touch(self.service.clock.now()).await?;
+            failpoint::hit("after_journal");
         }
         let (buffer, lead) = self.parts.send(full).await?.into_empty();
         self.lead = lead;

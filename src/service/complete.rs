@@ -3,6 +3,7 @@
 use super::view::{LinkView, TransferView, link_view};
 use super::{Caller, Service, ServiceError};
 use crate::crypto::{PasswordBlock, PasswordKey, TransferKey, seal_slot};
+use crate::failpoint;
 use crate::storage::StoreError;
 use crate::storage::records::Record;
 use crate::transfer::lease::LeaseSummary;
@@ -67,7 +68,10 @@ impl Service {
             counts: Vec::new(),
             leases: LeaseSummary::default(),
         };
-        match self.commit(change).await {
+        failpoint::hit("before_commit");
+        let committed = self.commit(change).await;
+        failpoint::hit("after_commit");
+        match committed {
             // Nobody else writes to a transfer in Uploading but to end it.
             Err(StoreError::Conflict) => return Err(ServiceError::Ended),
             done => done?,

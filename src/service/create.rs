@@ -7,6 +7,7 @@ use super::room::Promise;
 use super::upload::NewUpload;
 use super::{Caller, Service, ServiceError};
 use crate::crypto::{OWNER, PasswordBlock, PasswordKey, TransferKey, seal_slot};
+use crate::failpoint;
 use crate::transfer::policy::Expires;
 use crate::transfer::{FileId, HARD_END, NewTransfer, Transfer, TransferId};
 
@@ -80,6 +81,7 @@ impl Service {
         let change = transfer.and_then(|transfer, context| transfer.start_file(new, context))?;
         let transfer = change.record().clone();
         self.commit(change).await?;
+        failpoint::hit("after_record");
         Ok(Draft { transfer, key, first: file })
     }
 

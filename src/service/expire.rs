@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Service, ServiceError};
 use crate::clock::Timestamp;
+use crate::failpoint;
 use crate::metrics::Layer;
 use crate::storage::StoreError;
 pub use crate::storage::records::Claim;
@@ -75,7 +76,13 @@ impl Service {
                 }
             }
         }
+        if !changes.is_empty() {
+            failpoint::hit("before_end");
+        }
         let done = self.commit_due(changes).await;
+        if done.ended > 0 {
+            failpoint::hit("after_end");
+        }
         self.metrics.noticed(Layer::Index, done.ended);
         pass.changed = done.changed;
         Ok(pass)

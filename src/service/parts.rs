@@ -4,6 +4,7 @@ use tokio::task::JoinHandle;
 
 use super::room::Promise;
 use super::{Service, ServiceError};
+use crate::failpoint;
 use crate::storage::{BlobError, BlobUpload, Part};
 use crate::transfer::{AccountId, BlobKey};
 
@@ -72,11 +73,13 @@ impl<'a> Parts<'a> {
             let next = second.allocate();
             self.sink = Sink::Writing(tokio::spawn(async move {
                 let written = sink.part(full).await.map(|buffer| second.give_back(buffer));
+                failpoint::hit("after_part");
                 (sink, written)
             }));
             return Ok(next);
         }
         let back = sink.part(full).await;
+        failpoint::hit("after_part");
         self.sink = Sink::Open(sink);
         self.promise.filled(self.part());
         Ok(back?)
@@ -86,12 +89,19 @@ impl<'a> Parts<'a> {
     pub(super) async fn finish(mut self, rest: Part, size: u64) -> Result<(), ServiceError> {
         let sink = self.written().await?;
         let written = match sink {
-            None => self.service.blobs.put(&self.key, rest).await.map(drop),
+            None => {
+                failpoint::hit("before_complete");
+                self.service.blobs.put(&self.key, rest).await.map(drop)
+            }
             Some(mut sink) => match sink.part(rest).await {
-                Ok(_) => sink.complete().await,
+                Ok(_) => {
+                    failpoint::hit("before_complete");
+                    sink.complete().await
+                }
                 Err(error) => Err(error),
             },
         };
+        failpoint::hit("after_complete");
         match written {
             // A write whose outcome is not known is settled by the object's size (DESIGN §4).
             Err(BlobError::Unavailable(_)) if self.service.blobs.size(&self.key).await? == Some(size) => {

@@ -1,6 +1,7 @@
 //! Purging: the objects of ended transfers are deleted, that is confirmed, and only then is it recorded.
 
 use super::{Service, ServiceError};
+use crate::failpoint;
 use crate::storage::BlobError;
 use crate::transfer::{BlobKey, State, Transfer};
 
@@ -13,7 +14,9 @@ impl Service {
         }
         let mut gone = Vec::with_capacity(transfers.len());
         let keys: Vec<BlobKey> = transfers.iter().flat_map(Transfer::blob_keys).cloned().collect();
+        failpoint::hit("before_delete");
         let mut answers = self.blobs.delete(&keys).await.into_iter();
+        failpoint::hit("after_delete");
         for (transfer, aborted) in transfers.into_iter().zip(aborted) {
             let mine: Vec<_> = answers.by_ref().take(transfer.blob_keys().count()).collect();
             let deleted = mine.into_iter().collect::<Result<Vec<()>, BlobError>>();
@@ -30,7 +33,9 @@ impl Service {
                 Err(error) => tracing::error!(transfer = %id, %error, "a purge was not decided"),
             }
         }
-        self.commit_due(changes).await.changed
+        let purged = self.commit_due(changes).await.changed;
+        failpoint::hit("after_purge");
+        purged
     }
 
     fn purged(

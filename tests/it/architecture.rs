@@ -30,12 +30,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("http", &["metrics", "service", "transfer"]),
     ("workers", &["audit", "clock", "metrics", "service", "transfer"]),
-    ("service", &["audit", "clock", "crypto", "metrics", "storage", "transfer"]),
+    ("service", &["audit", "clock", "crypto", "failpoint", "metrics", "storage", "transfer"]),
     ("audit", &["clock", "crypto", "storage", "transfer"]),
     ("storage", &["clock", "metrics", "transfer"]),
     ("transfer", &["clock"]),
     ("crypto", &[]),
     ("clock", &[]),
+    ("failpoint", &[]),
     ("metrics", &[]),
 ];
 

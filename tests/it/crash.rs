@@ -1,6 +1,6 @@
 //! What was acknowledged holds, what was not leaves nothing: through `kill -9`, and without an audit log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
+use crate::aftermath::{Lives, each_event_once, transfer_of, verify, with_objects};
 use crate::support::{Link, Server, files_below, noise, wait_for};
 use crate::trail::{self, client};
 
@@ -173,21 +174,11 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
     let clean = || async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let lines = trail::lines(&audit);
-        let of = |kind: &str| -> HashSet<String> {
-            let found = lines.iter().filter(|line| line["type"] == kind);
-            found.map(|line| line["transfer"].as_str().unwrap().to_owned()).collect()
-        };
-        let (created, available, purged) =
-            (of("transfer.created"), of("transfer.available"), of("transfer.purged"));
-        let rest: Vec<_> = created.difference(&purged).collect();
+        let known = Lives::of(&lines);
         // What had ended before a kill is purged when the claim of the one that was killed runs out, after 30 s.
-        let over = ["deleted", "abandoned", "expired", "exhausted"].map(|end| of(&format!("transfer.{end}")));
-        let live = |id: &str| available.contains(id) && !over.iter().any(|ended| ended.contains(id));
-        let settled = rest.iter().all(|id| live(id));
-        let objects: HashSet<String> = server.objects().iter().map(|object| transfer_of(object)).collect();
-        let expected: HashSet<String> = rest.iter().map(|id| (*id).clone()).collect();
-        (settled && objects == expected && files_below(&server.data().join("tmp")).is_empty())
-            .then_some(lines)
+        let objects: BTreeSet<String> = with_objects(&server).into_iter().collect();
+        let settled = known.are_settled() && objects == known.live;
+        (settled && files_below(&server.data().join("tmp")).is_empty()).then_some(lines)
     };
     let give_up = last_kill + Duration::from_secs(45);
     let lines = loop {
@@ -209,38 +200,14 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
         }
     }
     assert!(standing.is_empty(), "acknowledged files without an object: {standing:?}");
-    each_event_once(&lines, &files);
+    lives_as_acknowledged(&lines, &files);
     server.stop().await;
-    let verified = server.burnbag(&["audit", "verify", audit.to_str().unwrap()]);
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
-    eprintln!("{}", String::from_utf8_lossy(&verified.stdout).trim_end());
+    eprintln!("{}", verify(&server, &audit));
 }
 
-fn transfer_of(object: &std::path::Path) -> String {
-    object.components().rev().nth(2).unwrap().as_os_str().to_str().unwrap().to_owned()
-}
-
-fn each_event_once(lines: &[Value], files: &[Acknowledged]) {
-    let mut ids = HashSet::new();
-    let mut life: HashMap<(&str, &str), usize> = HashMap::new();
-    for (n, line) in (1..).zip(lines) {
-        assert_eq!(line["seq"].as_u64(), Some(n), "a gap in the log");
-        assert!(ids.insert(line["id"].as_str().unwrap()), "an event is there twice: {line}");
-        if let Some(transfer) = line["transfer"].as_str() {
-            *life.entry((transfer, line["type"].as_str().unwrap())).or_default() += 1;
-        }
-    }
-    for ((transfer, kind), count) in &life {
-        let once = kind.starts_with("transfer.") || kind.starts_with("upload.") || kind.starts_with("link.");
-        assert!(!once || *count == 1, "{transfer} has {count} times {kind}");
-    }
+fn lives_as_acknowledged(lines: &[Value], files: &[Acknowledged]) {
+    let life = each_event_once(lines);
     let has = |transfer: &str, kind: &str| life.contains_key(&(transfer, kind));
-    for (transfer, _) in life.keys().filter(|(_, kind)| kind.starts_with("transfer.")) {
-        assert!(has(transfer, "transfer.created") && has(transfer, "upload.started"));
-        let whole = has(transfer, "transfer.available");
-        assert_eq!(whole, has(transfer, "upload.completed"), "{transfer}");
-        assert_ne!(whole, has(transfer, "transfer.abandoned"), "{transfer}: either whole or abandoned");
-    }
     for file in files {
         assert!(has(&file.link.transfer, "transfer.available"));
         assert!(!file.deleted || has(&file.link.transfer, "transfer.deleted"));

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod aftermath;
 mod architecture;
 mod audit_log;
 mod audit_relay;
@@ -38,6 +39,7 @@ mod edge_h2;
 mod edge_places;
 mod edge_slow;
 mod edge_support;
+mod failpoints;
 mod forms;
 mod fuzz_targets;
 mod gate;

@@ -116,6 +116,18 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// SIGTERM, and waits for its end; the exit code must be 0.
     pub async fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
