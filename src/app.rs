@@ -23,7 +23,6 @@ use crate::http::router::router;
 use crate::http::state::AppState;
 use crate::metrics::Metrics;
 use crate::service::{Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
-use crate::storage::blob::local::LocalBlobs;
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::records::sqlite::{SqliteRecords, Tuning};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
@@ -32,6 +31,8 @@ use crate::transfer::access::Account;
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
 use crate::workers;
+
+mod objects;
 
 /// Connections that the kernel completes before they are accepted; it takes no more than `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -77,6 +78,9 @@ pub enum StartError {
         /// Why.
         error: BlobError,
     },
+    /// The bucket cannot be used.
+    #[error("cannot use the bucket: {0}")]
+    Bucket(BlobError),
     /// The KEK file does not hold the keys that the records were made with.
     #[error("{0}")]
     Keks(String),
@@ -117,6 +121,18 @@ impl App {
         Ok(app)
     }
 
+    /// Opens the stores as [`App::open`] does, whether they belong together or not, to join them on purpose.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn apart(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        make_dir(&config.data_dir)?;
+        let lock = lock(&config.data_dir)?;
+        let mut app = Self::assemble(config, clock, true).await?;
+        app.lock = Some(lock);
+        Ok(app)
+    }
+
     /// Opens the stores beside a running service, for a short command.
     ///
     /// # Errors
@@ -142,12 +158,7 @@ impl App {
             clock.raise(Timestamp::from_millis(seen.parse().unwrap_or_default()));
         }
         let clock: Arc<dyn Clock> = clock;
-        let blobs = if alone {
-            LocalBlobs::open(&config.data_dir, Arc::clone(&clock))
-        } else {
-            LocalBlobs::beside(&config.data_dir, Arc::clone(&clock))
-        }
-        .map_err(|error| StartError::Blobs { path: config.data_dir.display().to_string(), error })?;
+        let blobs = objects::open(&config, &clock, alone).await?;
         let metrics = Metrics::new();
         let records: Arc<dyn RecordStore> =
             Arc::new(MeasuredRecords::new(Arc::new(records), Arc::clone(&clock), metrics.clone()));
@@ -155,7 +166,7 @@ impl App {
         let room = Room::new(Arc::clone(&reserve));
         let service = Service {
             records,
-            blobs: Arc::new(MeasuredBlobs::new(Arc::new(blobs), metrics.clone())),
+            blobs: Arc::new(MeasuredBlobs::new(blobs, metrics.clone())),
             keks,
             gate: AuditGate::new(),
             rules: rules(&config),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod adopt;
 mod audit;
 mod serve;
 mod token;
@@ -23,6 +24,8 @@ enum Command {
     /// Make, list and revoke the tokens by which accounts prove themselves
     #[command(subcommand)]
     Token(token::Token),
+    /// Join a bucket or directory of objects with records that it does not belong to yet
+    Adopt(adopt::Adopt),
     /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -34,6 +37,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Token(token) => token.run(),
+        Command::Adopt(adopt) => adopt.run(),
         Command::Audit(audit) => audit.run(),
     };
     match done {

@@ -11,9 +11,11 @@ use crate::http::client::TrustedProxies;
 use crate::transfer::policy::{parse_duration, words};
 
 mod kek;
+mod s3;
 mod source;
 mod values;
 
+pub use s3::Bucket;
 use source::Source;
 pub use values::{LogFormat, Rate, Size, Worker, Workers};
 
@@ -34,6 +36,11 @@ const KNOWN: &[Known] = &[
     known("PUBLIC_URL", "http://<listen> on loopback", "where links point; needed when not on loopback"),
     known("METRICS_LISTEN", "off", "address and port where metrics are read"),
     known("DATA_DIR", "./burnbag-data", "database, objects, KEK and audit log"),
+    known("S3_BUCKET", "", "bytes in this bucket; without it in the data directory"),
+    known("S3_ENDPOINT", "Amazon's", "the S3 server, e.g. http://127.0.0.1:9000"),
+    known("S3_REGION", "us-east-1", "the region that requests are signed for"),
+    known("S3_ACCESS_KEY", "", "the name of the bucket's user"),
+    known("S3_SECRET_KEY", "", "that user's secret"),
     known("KEK_FILE", "<data dir>/kek", "key-encryption keys; made on the first start, 0600"),
     known("AUDIT_DIR", "<data dir>/audit", "the audit log"),
     known("EXPIRES_DEFAULT", "24h", "time to live of a transfer whose sender asks for nothing"),
@@ -66,6 +73,8 @@ pub struct Config {
     pub public_url: String,
     /// Database and objects.
     pub data_dir: PathBuf,
+    /// The bucket; absent: bytes are in the data directory.
+    pub bucket: Option<Bucket>,
     /// The KEKs.
     pub kek_file: PathBuf,
     /// The audit log.
@@ -155,6 +164,7 @@ impl Config {
                 })
                 .flatten(),
             public_url,
+            bucket: Bucket::read(source),
             kek_file: source.path("KEK_FILE").unwrap_or_else(|| data_dir.join("kek")),
             audit_dir: source.path("AUDIT_DIR").unwrap_or_else(|| data_dir.join("audit")),
             data_dir,
@@ -249,6 +259,15 @@ impl Display for Config {
         }
         line("PUBLIC_URL", &self.public_url)?;
         line("DATA_DIR", &self.data_dir.display())?;
+        if let Some(bucket) = &self.bucket {
+            line("S3_BUCKET", &bucket.name)?;
+            line("S3_ENDPOINT", &bucket.endpoint.as_deref().unwrap_or("(Amazon's)"))?;
+            line("S3_REGION", &bucket.region)?;
+            line("S3_ACCESS_KEY", &bucket.access_key)?;
+            line("S3_SECRET_KEY", &"(not shown)")?;
+        } else {
+            line("S3_BUCKET", &"")?;
+        }
         line("KEK_FILE", &self.kek_file.display())?;
         line("AUDIT_DIR", &self.audit_dir.display())?;
         for (name, value) in [

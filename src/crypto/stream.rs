@@ -92,6 +92,8 @@ pub struct Writer {
     /// Of the segment being filled; `None` after the 2³²nd, or once the run is lost: nothing more is sealed.
     index: Option<u32>,
     part: usize,
+    /// Not yet in a buffer.
+    header: Option<Header>,
     buffer: Zeroizing<Vec<u8>>,
     /// Where the part starts in `buffer`: what stands before is not ours.
     lead: usize,
@@ -110,22 +112,24 @@ impl Writer {
         if part == 0 || !part.is_multiple_of(SEGMENT) {
             return Err(CryptoError::Misuse("a part is a multiple of a segment"));
         }
-        let mut buffer = Zeroizing::new(buffer);
-        let lead = buffer.len();
-        if buffer.capacity() - lead < HEADER + TAG {
-            return Err(CryptoError::Misuse("no room for a header and a tag"));
-        }
-        buffer.extend_from_slice(&header.0);
-        Ok(Self {
+        let mut writer = Self::empty(main, run, header, part);
+        writer.refill(buffer)?;
+        Ok(writer)
+    }
+
+    /// Before its first buffer.
+    fn empty(main: &MainKey, run: &RunId, header: Header, part: usize) -> Self {
+        Self {
             segments: Segments::new(main, run, &header),
             index: Some(0),
             part,
-            buffer,
-            lead,
-            start: lead + HEADER,
-            end: lead + SEGMENT,
+            header: Some(header),
+            buffer: Zeroizing::default(),
+            lead: 0,
+            start: 0,
+            end: 0,
             plaintext: 0,
-        })
+        }
     }
 
     /// Takes plaintext and says how many bytes it took: fewer than given only when the part is full and at least
@@ -166,10 +170,13 @@ impl Writer {
     }
 
     /// Goes on in this buffer, where [`next_part`](Self::next_part) was given one without capacity: so one buffer
-    /// serves a whole upload, sent and refilled by turns. `Misuse` if the present one is in use.
+    /// serves a whole upload, sent and refilled by turns. `Misuse` if the present one is in use, or there is no room.
     pub fn refill(&mut self, buffer: Vec<u8>) -> Result<()> {
         if self.buffer.capacity() > 0 {
             return Err(CryptoError::Misuse("the buffer is still in use"));
+        }
+        if buffer.capacity() - buffer.len() < HEADER + TAG {
+            return Err(CryptoError::Misuse("no room for a header and a tag"));
         }
         self.go_on_in(buffer);
         Ok(())
@@ -178,19 +185,37 @@ impl Writer {
     /// Seals the last segment and gives the rest of the ciphertext, 1 byte to a part, and the plaintext length of
     /// the whole run. `Misuse` if nothing was pushed after [`next_part`](Self::next_part).
     pub fn finish(mut self) -> Result<(Vec<u8>, u64)> {
+        self.end()
+    }
+
+    /// Ends the run as [`finish`](Self::finish) does, and begins another in the buffer that must be given to
+    /// [`refill`](Self::refill) next.
+    pub fn next_run(&mut self, main: &MainKey, run: &RunId, header: Header) -> Result<(Vec<u8>, u64)> {
+        let ended = self.end()?;
+        *self = Self::empty(main, run, header, self.part);
+        Ok(ended)
+    }
+
+    /// [`finish`](Self::finish) where the writer stays; nothing more is sealed.
+    pub fn end(&mut self) -> Result<(Vec<u8>, u64)> {
         if self.buffer.len() == self.start && self.plaintext > 0 {
             return Err(CryptoError::Misuse("a later segment is never empty"));
         }
         self.seal(true)?;
+        self.index = None;
         Ok((std::mem::take(&mut *self.buffer), self.plaintext))
     }
 
     /// Behind what `buffer` holds. Gives the present one.
     fn go_on_in(&mut self, buffer: Vec<u8>) -> Vec<u8> {
-        self.lead = buffer.len();
-        self.start = self.lead;
+        let before = std::mem::replace(&mut *self.buffer, buffer);
+        self.lead = self.buffer.len();
+        if let Some(header) = self.header.take() {
+            self.buffer.extend_from_slice(&header.0);
+        }
+        self.start = self.buffer.len();
         self.end = self.lead + SEGMENT;
-        std::mem::replace(&mut *self.buffer, buffer)
+        before
     }
 
     /// The segment being filled is the part's last.

@@ -11,10 +11,11 @@ use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{
-    ContentDigest, FileMeta, Header, Layout, Run, RunId, SEGMENT, TransferKey, Writer, seal_runs,
+    ContentDigest, FileMeta, Header, Layout, MainKey, RUNS_PER_PAGE, Run, RunId, SEGMENT, TransferKey,
+    Writer, seal_runs,
 };
 use crate::failpoint;
-use crate::storage::Part;
+use crate::storage::{Part, StoreError};
 use crate::transfer::{
     BlobKey, FileId, NewFile, Object, OperationId, Touch, Transfer, TransferId, WholeFile,
 };
@@ -46,12 +47,17 @@ pub(super) fn begin_file(
 pub(super) struct Appending<'a> {
     service: &'a Service,
     caller: &'a Caller,
-    transfer: &'a Transfer,
+    transfer: &'a mut Transfer,
     key: &'a TransferKey,
     file: FileId,
-    blob: BlobKey,
     upload: &'a NewUpload,
+    main: MainKey,
+    /// Of the run that is being written.
     header: Header,
+    /// The run before, and the objects that they fill.
+    runs: Vec<Run>,
+    objects: Vec<Object>,
+    blob: BlobKey,
     writer: Writer,
     /// Where ciphertext starts in the writer's buffer.
     lead: usize,
@@ -60,7 +66,7 @@ pub(super) struct Appending<'a> {
     parts: Parts<'a>,
     opener: OperationId,
     touched: Timestamp,
-    _reserved: Reserved,
+    reserved: Reserved,
 }
 
 impl<'a> Appending<'a> {
@@ -68,7 +74,7 @@ impl<'a> Appending<'a> {
     pub(super) fn start(
         service: &'a Service,
         caller: &'a Caller,
-        (transfer, key): (&'a Transfer, &'a TransferKey),
+        (transfer, key): (&'a mut Transfer, &'a TransferKey),
         file: FileId,
         upload: &'a NewUpload,
         (mut reserved, promise): (Reserved, Promise),
@@ -80,7 +86,7 @@ impl<'a> Appending<'a> {
             .map(|object| object.key.clone())
             .ok_or_else(defect)?;
         let header = Header::generate();
-        let run = RunId { transfer: *transfer.id().as_bytes(), file: *file.as_bytes(), run: 0 };
+        let run = run_id(transfer, file, 0);
         let main = key.main_key(transfer.id().as_bytes(), file.as_bytes());
         let part = service.blobs.part_size();
         let (buffer, lead) = reserved.allocate().into_empty();
@@ -92,8 +98,11 @@ impl<'a> Appending<'a> {
             key,
             file,
             upload,
-            header,
             writer: Writer::new(&main, &run, header, buffer, part)?,
+            main,
+            header,
+            runs: Vec::new(),
+            objects: Vec::new(),
             lead,
             digest: ContentDigest::default(),
             size: 0,
@@ -101,7 +110,7 @@ impl<'a> Appending<'a> {
             blob,
             opener: OperationId::generate(now),
             touched: now,
-            _reserved: reserved,
+            reserved,
         })
     }
 
@@ -176,6 +185,9 @@ impl<'a> Appending<'a> {
 
     async fn send_part(&mut self) -> Result<(), ServiceError> {
         self.parts.look_at_room().await?;
+        if self.parts.is_last_part() {
+            return self.next_object().await;
+        }
         let full = Part::from_filled(self.writer.next_part(Vec::new())?, self.lead);
         if self.parts.open().await? {
             failpoint::hit("after_open");
@@ -185,6 +197,45 @@ impl<'a> Appending<'a> {
         let (buffer, lead) = self.parts.send(full).await?.into_empty();
         self.lead = lead;
         Ok(self.writer.refill(buffer)?)
+    }
+
+    /// Ends the object with the part that is full. The file goes on in the next one, with a run of its own, which is on record
+    /// before its first byte is sent.
+    async fn next_object(&mut self) -> Result<(), ServiceError> {
+        let header = std::mem::replace(&mut self.header, Header::generate());
+        let number = u32::try_from(self.objects.len() + 1).map_err(|_| outgrown())?;
+        let run = run_id(self.transfer, self.file, number);
+        let (rest, length) = self.writer.next_run(&self.main, &run, self.header)?;
+        let back = self.end_object(Part::from_filled(rest, self.lead), header, length).await?;
+        let next = BlobKey { object: number, random: rand::random(), ..self.blob.clone() };
+        let context = self.service.context(self.caller.actor(), &self.caller.asker);
+        let change = self.transfer.clone().next_object(self.file, next.clone(), &context)?;
+        let record = change.record().clone();
+        match self.service.commit(change).await {
+            // Nobody else writes to a transfer in Uploading but to end it.
+            Err(StoreError::Conflict) => return Err(ServiceError::Ended),
+            done => done?,
+        }
+        *self.transfer = record;
+        self.parts.next_object(next.clone());
+        self.blob = next;
+        let (buffer, lead) = back.unwrap_or_else(|| self.reserved.allocate()).into_empty();
+        self.lead = lead;
+        Ok(self.writer.refill(buffer)?)
+    }
+
+    /// Sends the last part of an object, whose run is `length` bytes of plaintext.
+    async fn end_object(
+        &mut self,
+        rest: Part,
+        header: Header,
+        length: u64,
+    ) -> Result<Option<Part>, ServiceError> {
+        let size = Layout::of_plaintext(length).ok_or_else(outgrown)?.ciphertext();
+        let back = self.parts.end_object(rest, size).await?;
+        self.runs.push(Run { header: header.to_bytes(), length, object: self.blob.object });
+        self.objects.push(Object { key: self.blob.clone(), size: Some(size) });
+        Ok(back)
     }
 
     async fn touch(&mut self, now: Timestamp) -> Result<(), ServiceError> {
@@ -203,33 +254,39 @@ impl<'a> Appending<'a> {
         Ok(())
     }
 
-    async fn finish(self) -> Result<WholeFile, ServiceError> {
-        let Self { caller, transfer, key, file, blob, upload, header, writer, parts, digest, lead, .. } =
-            self;
-        let (rest, length) = writer.finish()?;
-        let layout = Layout::of_plaintext(length)
-            .ok_or_else(|| ServiceError::Internal("a run has outgrown its format".to_owned()))?;
-        parts.finish(Part::from_filled(rest, lead), layout.ciphertext()).await?;
+    async fn finish(mut self) -> Result<WholeFile, ServiceError> {
+        let (rest, length) = self.writer.end()?;
+        self.end_object(Part::from_filled(rest, self.lead), self.header, length).await?;
+        let Self { caller, transfer, key, file, upload, digest, size, runs, objects, .. } = self;
         let id = transfer.id();
         let (transfer_id, file_id) = (id.as_bytes(), file.as_bytes());
         let sha256 = digest.finish();
         let meta_key = key.meta_key(transfer_id);
-        let runs = [Run { header: header.to_bytes(), length, object: 0 }];
         let meta = FileMeta {
             name: upload.name.as_str().to_owned(),
             r#type: upload.media_type.clone(),
-            size: Some(length),
+            size: Some(size),
             sha256: Some(hex::encode(sha256)),
-            runs: Some(1),
+            runs: Some(u32::try_from(runs.len()).map_err(|_| outgrown())?),
         };
-        tracing::debug!(%file, bytes = length, account = %caller.account.id, "file stored");
+        let pages = (0..).zip(runs.chunks(RUNS_PER_PAGE));
+        let pages = pages.map(|(page, runs)| seal_runs(&meta_key, transfer_id, file_id, page, runs));
+        tracing::debug!(%file, bytes = size, objects = objects.len(), account = %caller.account.id, "file stored");
         Ok(WholeFile {
             id: file,
-            objects: vec![Object { key: blob, size: Some(layout.ciphertext()) }],
+            objects,
             sealed: meta.seal(&meta_key, transfer_id, file_id),
-            runs: vec![seal_runs(&meta_key, transfer_id, file_id, 0, &runs)?],
-            size: length,
+            runs: pages.collect::<Result<_, _>>()?,
+            size,
             content_mac: key.receipt_key(transfer_id, file_id).content_mac(&sha256),
         })
     }
+}
+
+fn run_id(transfer: &Transfer, file: FileId, run: u32) -> RunId {
+    RunId { transfer: *transfer.id().as_bytes(), file: *file.as_bytes(), run }
+}
+
+fn outgrown() -> ServiceError {
+    ServiceError::Internal("a file has outgrown its format".to_owned())
 }

@@ -85,18 +85,24 @@ impl<'a> Parts<'a> {
         Ok(back?)
     }
 
-    /// Sends the last part, of an object of `size` bytes. When it returns, the object is whole and durable.
-    pub(super) async fn finish(mut self, rest: Part, size: u64) -> Result<(), ServiceError> {
+    /// Whether the object takes one part more, and no other after it.
+    pub(super) fn is_last_part(&self) -> bool {
+        self.sent + 1 >= self.service.blobs.parts_per_object()
+    }
+
+    /// Sends the last part, of an object of `size` bytes. When it returns, the object is whole and durable. The buffer comes
+    /// back, unless the outcome had to be asked for.
+    pub(super) async fn end_object(&mut self, rest: Part, size: u64) -> Result<Option<Part>, ServiceError> {
         let sink = self.written().await?;
         let written = match sink {
             None => {
                 failpoint::hit("before_complete");
-                self.service.blobs.put(&self.key, rest).await.map(drop)
+                self.service.blobs.put(&self.key, rest).await
             }
             Some(mut sink) => match sink.part(rest).await {
-                Ok(_) => {
+                Ok(back) => {
                     failpoint::hit("before_complete");
-                    sink.complete().await
+                    sink.complete().await.map(|()| back)
                 }
                 Err(error) => Err(error),
             },
@@ -105,10 +111,16 @@ impl<'a> Parts<'a> {
         match written {
             // A write whose outcome is not known is settled by the object's size (DESIGN §4).
             Err(BlobError::Unavailable(_)) if self.service.blobs.size(&self.key).await? == Some(size) => {
-                Ok(())
+                Ok(None)
             }
-            written => Ok(written?),
+            written => Ok(Some(written?)),
         }
+    }
+
+    /// Goes on in another object.
+    pub(super) fn next_object(&mut self, key: BlobKey) {
+        self.key = key;
+        (self.id, self.sent) = (None, 0);
     }
 
     /// Gives the object up.

@@ -1,16 +1,21 @@
 //! Purging: the objects of ended transfers are deleted, that is confirmed, and only then is it recorded.
 
+use futures_util::future::join_all;
+
 use super::{Service, ServiceError};
 use crate::failpoint;
 use crate::storage::BlobError;
-use crate::transfer::{BlobKey, State, Transfer};
+use crate::transfer::{BlobKey, FileState, State, Transfer};
+
+/// Transfers whose uploads are aborted at once.
+const ABORTS: usize = 16;
 
 impl Service {
     /// Deletes the objects of these ended or purged transfers and commits what was confirmed. Returns how many.
     pub async fn purge(&self, transfers: Vec<Transfer>) -> usize {
         let mut aborted = Vec::with_capacity(transfers.len());
-        for transfer in &transfers {
-            aborted.push(self.abort_uploads(transfer).await);
+        for some in transfers.chunks(ABORTS) {
+            aborted.extend(join_all(some.iter().map(|transfer| self.abort_uploads(transfer))).await);
         }
         let mut gone = Vec::with_capacity(transfers.len());
         let keys: Vec<BlobKey> = transfers.iter().flat_map(Transfer::blob_keys).cloned().collect();
@@ -52,7 +57,8 @@ impl Service {
         transfer.purge(second_look, context.now.after(self.rules.tombstones), &context)
     }
 
-    /// Aborts what the journal says was under way.
+    /// Aborts what was under way: what the journal says, and what the store lists for the same keys, since an upload whose
+    /// beginning was not answered is in no journal.
     async fn abort_uploads(&self, transfer: &Transfer) -> Result<(), ServiceError> {
         if transfer.ended().is_none_or(|ended| ended.from != State::Uploading) {
             return Ok(());
@@ -60,8 +66,8 @@ impl Service {
         let Some(record) = self.records.transfer(transfer.team(), transfer.id()).await? else {
             return Ok(());
         };
-        for (id, journal) in &record.journal.files {
-            let (Some(file), Some(upload)) = (transfer.file(*id), &journal.upload) else { continue };
+        for file in transfer.files().iter().filter(|file| file.state != FileState::Whole) {
+            let upload = record.journal.files.get(&file.id).and_then(|journal| journal.upload.as_deref());
             for object in &file.objects {
                 self.blobs.abort(&object.key, upload).await?;
             }

@@ -176,7 +176,7 @@ impl Task {
         upload: NewUpload,
         room: (Reserved, Promise),
     ) -> Result<WholeFile, ServiceError> {
-        let Draft { transfer, key, .. } = &self.draft;
+        let Draft { transfer, key, .. } = &mut self.draft;
         Appending::start(&self.service, &self.caller, (transfer, key), file, &upload, room)?
             .run(&mut self.orders)
             .await

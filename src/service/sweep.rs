@@ -20,6 +20,8 @@ pub struct SweepReport {
     pub orphans: usize,
     /// Objects deleted.
     pub deleted: usize,
+    /// Uploads aborted that no record knows.
+    pub aborted: usize,
     /// The orphans were too many to be true: nothing was deleted.
     pub stopped: bool,
 }
@@ -47,6 +49,9 @@ impl Service {
                 _ => break,
             }
         }
+        let mut unfinished = self.orphans(&self.blobs.unfinished(PAGE).await?).await?;
+        unfinished.dedup();
+        report.orphans += unfinished.len();
         let context = self.system();
         if report.orphans > BELIEVED.max(report.objects / 100) {
             report.stopped = true;
@@ -57,15 +62,19 @@ impl Service {
             self.outbox.notify_one();
             return Ok(report);
         }
+        if !unfinished.is_empty() {
+            self.tell(&unfinished).await?;
+        }
+        for key in &unfinished {
+            match self.blobs.abort(key, None).await {
+                Ok(()) => report.aborted += 1,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "orphaned upload not aborted");
+                }
+            }
+        }
         for orphans in orphans.chunks(PAGE) {
-            let context = context.again(self.clock.now());
-            let events = orphans.iter().enumerate().map(|(n, key)| {
-                let mut event = context.event(n, EventType::SweepDeleted);
-                (event.transfer, event.file) = (Some(key.transfer), Some(key.file));
-                event
-            });
-            self.records.append(events.collect()).await?;
-            self.outbox.notify_one();
+            self.tell(orphans).await?;
             for deleted in self.blobs.delete(orphans).await {
                 match deleted {
                     Ok(()) => report.deleted += 1,
@@ -76,6 +85,19 @@ impl Service {
             }
         }
         Ok(report)
+    }
+
+    /// Puts on record what is about to be deleted.
+    async fn tell(&self, orphans: &[BlobKey]) -> Result<(), ServiceError> {
+        let context = self.system();
+        let events = orphans.iter().enumerate().map(|(n, key)| {
+            let mut event = context.event(n, EventType::SweepDeleted);
+            (event.transfer, event.file) = (Some(key.transfer), Some(key.file));
+            event
+        });
+        self.records.append(events.collect()).await?;
+        self.outbox.notify_one();
+        Ok(())
     }
 
     /// Those of a page that are ours by their key, old enough, and whose transfer is absent, ended or purged.
@@ -94,47 +116,5 @@ impl Service {
             .filter(|(_, state)| matches!(state, None | Some(State::Ended | State::Purged)))
             .map(|(key, _)| key)
             .collect())
-    }
-
-    /// Both stores carry one random id; unequal, or missing beside data, they do not belong together (DESIGN §7).
-    ///
-    /// # Errors
-    /// [`ServiceError::Conflict`] with what to do.
-    pub async fn check_store_ids(&self) -> Result<(), ServiceError> {
-        let records = self.records.meta("store-id").await?;
-        let blobs = self.blobs.store_id().await?;
-        if records.is_some() && records == blobs {
-            return Ok(());
-        }
-        let show = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
-        Err(ServiceError::Conflict(format!(
-            "the record store (id {}) and the blob store (id {}) do not belong together: check which database and which \
-             directory or bucket are configured",
-            show(&records),
-            show(&blobs),
-        )))
-    }
-
-    /// Joins two new stores, or checks that two old ones belong together.
-    ///
-    /// # Errors
-    /// As [`Service::check_store_ids`].
-    pub async fn join_stores(&self) -> Result<(), ServiceError> {
-        let records = self.records.meta("store-id").await?;
-        let blobs = self.blobs.store_id().await?;
-        match (records, blobs) {
-            (None, None) if self.blobs.list(None, 1).await?.is_empty() => {
-                let id = self.records.set_meta("store-id", &hex::encode(rand::random::<[u8; 16]>())).await?;
-                self.blobs.set_store_id(&id).await?;
-            }
-            // The first start was cut off between the two.
-            (Some(id), None)
-                if self.blobs.list(None, 1).await?.is_empty() && self.records.next_due().await?.is_none() =>
-            {
-                self.blobs.set_store_id(&id).await?;
-            }
-            _ => {}
-        }
-        self.check_store_ids().await
     }
 }

@@ -11,6 +11,7 @@ use crate::transfer::BlobKey;
 
 pub mod local;
 mod part;
+pub mod s3;
 
 pub use part::Part;
 
@@ -46,6 +47,9 @@ pub trait BlobStore: Send + Sync {
     /// A multiple of the segment size.
     fn part_size(&self) -> usize;
 
+    /// Parts that one object takes; with more a file goes on in its next object (DESIGN §5).
+    fn parts_per_object(&self) -> u32;
+
     /// A writer that was frozen may still finish an object so long after its record was ended.
     fn longest_attempt(&self) -> Duration;
 
@@ -76,12 +80,18 @@ pub trait BlobStore: Send + Sync {
     /// Deletes objects, durably; one that is not there counts as deleted. An answer a key, in order.
     async fn delete(&self, keys: &[BlobKey]) -> Vec<Result<(), BlobError>>;
 
-    /// Aborts an unfinished upload of this key by the name that it was journalled under; one that is not there counts as
-    /// aborted.
+    /// Aborts the unfinished upload of this key that was journalled under this name, and every other one of exactly this
+    /// key that the store lists. One that is not there counts as aborted.
     ///
     /// # Errors
     /// [`BlobError::Unavailable`].
-    async fn abort(&self, key: &BlobKey, upload: &str) -> Result<(), BlobError>;
+    async fn abort(&self, key: &BlobKey, upload: Option<&str>) -> Result<(), BlobError>;
+
+    /// Up to `limit` unfinished uploads under `o/`, by their keys, where the store lists them without being told a key.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`].
+    async fn unfinished(&self, limit: usize) -> Result<Vec<Listed>, BlobError>;
 
     /// Up to `limit` objects under `o/` in the order of their keys, after the key `after`.
     ///
@@ -100,6 +110,12 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// [`BlobError::Unavailable`], [`BlobError::Full`].
     async fn set_store_id(&self, id: &str) -> Result<(), BlobError>;
+
+    /// Writes the store id whatever is there: for whoever joins stores on purpose.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`], [`BlobError::Full`].
+    async fn replace_store_id(&self, id: &str) -> Result<(), BlobError>;
 
     /// Bytes free for new objects; absent where the store does not say.
     ///

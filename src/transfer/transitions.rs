@@ -9,6 +9,8 @@ use super::policy::Expires;
 use super::record::{EndReason, Ended, File, FileState, Link, Object, Sealed, State, Transfer};
 use crate::clock::Timestamp;
 
+mod objects;
+
 /// Nothing lives longer before it is Available (DESIGN §4).
 pub const HARD_END: Duration = Duration::from_hours(7 * 24);
 

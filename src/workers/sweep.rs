@@ -38,6 +38,7 @@ pub async fn run(service: Arc<Service>, every: Duration, stop: CancellationToken
                     objects = report.objects,
                     orphans = report.orphans,
                     deleted = report.deleted,
+                    aborted = report.aborted,
                     "sweep pass"
                 );
             }

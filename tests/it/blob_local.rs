@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use burnbag::clock::{ManualClock, Timestamp};
 use burnbag::storage::blob::local::LocalBlobs;
@@ -11,7 +12,9 @@ use burnbag::storage::{BlobError, BlobStore, Part};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use crate::blob_contract::{Fixture, assert_absent, assert_holds, blob_contract, bytes, key, wait_for};
+use crate::blob_contract::{
+    Fixture, assert_absent, assert_holds, blob_contract, bytes, key, listed, wait_for,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_900_000_000_123);
 
@@ -127,7 +130,7 @@ async fn nothing_outside_the_store_is_reached_by_an_upload_name() {
     let outside = dir.path().join("outside");
     fs::write(&outside, "stays").unwrap();
     for name in ["../outside", "", ".", "..", outside.to_str().unwrap(), "../objects"] {
-        store.abort(&key(), name).await.unwrap();
+        store.abort(&key(), Some(name)).await.unwrap();
     }
     assert_eq!(fs::read_to_string(&outside).unwrap(), "stays");
     assert!(dir.path().join("objects/o").is_dir());
@@ -285,4 +288,29 @@ async fn an_object_is_the_same_past_the_page_cache_and_through_it() {
             assert_holds(&store, &key, &[&bytes(3, store.part_size())[..], &expected].concat()).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_call_leaves_no_object_after_its_delete() {
+    let Fixture { store, keeps: _dir } = make_local().await;
+    for round in 0..40 {
+        let (put, completed) = (key(), key());
+        let mut upload = store.open(&completed).await.unwrap();
+        let id = upload.id().to_owned();
+        upload.part(bytes(1, 10)).await.unwrap();
+        let limit = Duration::from_micros(round * 50);
+        let _ = tokio::time::timeout(limit, store.put(&put, bytes(1, 10))).await;
+        let _ = tokio::time::timeout(limit, upload.complete()).await;
+        store.abort(&completed, Some(&id)).await.unwrap();
+        for answer in store.delete(&[put, completed]).await {
+            answer.unwrap();
+        }
+    }
+    // Whatever went on behind the dropped calls has ended when as many later ones have.
+    for _ in 0..10 {
+        let later = key();
+        store.put(&later, bytes(1, 10)).await.unwrap();
+        store.delete(&[later]).await.remove(0).unwrap();
+    }
+    assert_eq!(listed(&store).await, Vec::<String>::new());
 }

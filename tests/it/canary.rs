@@ -67,7 +67,7 @@ impl<'a> Search<'a> {
 }
 
 /// Looks through every file of the data directory, their names, and the log.
-fn clean(server: &Server, needles: &[Needle], when: &str) {
+async fn clean(server: &Server, needles: &[Needle], when: &str) {
     let mut places: Vec<(String, Vec<u8>)> = vec![("the log".to_owned(), server.log().into_bytes())];
     for file in files_below(&server.data()) {
         let name = file.display().to_string();
@@ -75,6 +75,10 @@ fn clean(server: &Server, needles: &[Needle], when: &str) {
         if let Ok(bytes) = std::fs::read(&file) {
             places.push((name, bytes));
         }
+    }
+    for (key, bytes) in server.stores.in_the_bucket().await {
+        places.push((format!("the key {key}"), key.clone().into_bytes()));
+        places.push((key, bytes));
     }
     assert!(
         places.iter().any(|(name, bytes)| name.ends_with("-wal") || bytes.starts_with(b"SQLite format 3"))
@@ -118,7 +122,7 @@ async fn refused(server: &Server, client: &reqwest::Client, long: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_what_was_sent_nor_a_secret_is_on_disk_or_in_the_log() {
-    let mut server = Server::with(&[("BURNBAG_LOG", "trace")]).await;
+    let mut server = super::serve(&[("BURNBAG_LOG", "trace")]).await;
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     // A little more than a part.
     let long = CANARY.repeat(40_000);
@@ -195,14 +199,14 @@ async fn neither_what_was_sent_nor_a_secret_is_on_disk_or_in_the_log() {
     for ticket in &tickets {
         needles.extend(secret("a ticket", ticket));
     }
-    clean(&server, &needles, "while it runs");
+    clean(&server, &needles, "while it runs").await;
     let end = client.delete(&links[0].url).basic_auth("", Some(&server.token)).send().await.unwrap();
     assert_eq!(end.status(), 204);
     server.stop().await;
-    clean(&server, &needles, "when it has stopped");
+    clean(&server, &needles, "when it has stopped").await;
     assert!(server.log().contains("trace_id"), "it logged: {}", server.log());
     server.start_again().await;
-    clean(&server, &needles, "when it runs again");
+    clean(&server, &needles, "when it runs again").await;
     // The search itself finds what is there, in every form.
     for (what, needle) in &needles {
         let hay = [b"some", &needle[..], b"more"].concat();

@@ -12,8 +12,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
-use crate::aftermath::{Lives, each_event_once, transfer_of, verify, with_objects};
-use crate::support::{Link, Server, files_below, noise, wait_for};
+use crate::aftermath::{Lives, each_event_once, verify};
+use crate::stores::Stored;
+use crate::support::{Link, files_below, noise, wait_for};
 use crate::trail::{self, client};
 
 const KILLS: usize = 10;
@@ -119,7 +120,7 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
     let seed = rand::random::<u64>();
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut server = Server::with(&[
+    let mut server = super::serve(&[
         ("BURNBAG_UPLOAD_IDLE", "5s"),
         ("BURNBAG_SWEEP_EVERY", "5s"),
         ("BURNBAG_SWEEP_MIN_AGE", "20s"),
@@ -176,7 +177,7 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
         let lines = trail::lines(&audit);
         let known = Lives::of(&lines);
         // What had ended before a kill is purged when the claim of the one that was killed runs out, after 30 s.
-        let objects: BTreeSet<String> = with_objects(&server).into_iter().collect();
+        let objects: BTreeSet<String> = server.stored().await.iter().map(Stored::transfer).collect();
         let settled = known.are_settled() && objects == known.live;
         (settled && files_below(&server.data().join("tmp")).is_empty()).then_some(lines)
     };
@@ -185,16 +186,16 @@ async fn killed_at_random_moments_it_keeps_what_it_acknowledged_and_leaves_nothi
         if let Some(lines) = clean().await {
             break lines;
         }
-        assert!(Instant::now() < give_up, "orphans are left: {:?}\n{}", server.objects(), server.log());
+        assert!(Instant::now() < give_up, "orphans are left: {:?}\n{}", server.stored().await, server.log());
     };
     eprintln!("clean {:?} after the last start", last_kill.elapsed());
 
     // What is left is whole: each object has the size that its file needs.
-    for object in server.objects() {
-        let transfer = server.transfer(&transfer_of(&object)).await;
+    for object in server.stored().await {
+        let transfer = server.transfer(&object.transfer()).await;
         assert_eq!(transfer["state"], "available");
         let size = transfer["files"][0]["size"].as_u64().unwrap();
-        assert_eq!(object.metadata().unwrap().len(), Layout::of_plaintext(size).unwrap().ciphertext());
+        assert_eq!(object.size, Layout::of_plaintext(size).unwrap().ciphertext());
         if let Some(length) = standing.remove(transfer["id"].as_str().unwrap()) {
             assert_eq!(size, length as u64);
         }
@@ -217,7 +218,7 @@ fn lives_as_acknowledged(lines: &[Value], files: &[Acknowledged]) {
 
 #[tokio::test]
 async fn without_an_audit_log_nothing_is_sent_or_fetched_but_all_can_be_ended() {
-    let mut server = Server::start().await;
+    let mut server = super::serve(&[]).await;
     let (kept, ended) = (server.send("a", "hello", "").await, server.send("b", "hello", "").await);
     let (audit, away) = (server.data().join("audit"), server.data().join("audit.away"));
     std::fs::rename(&audit, &away).unwrap();
@@ -236,7 +237,7 @@ async fn without_an_audit_log_nothing_is_sent_or_fetched_but_all_can_be_ended() 
     let delete = client.delete(&ended.url).basic_auth("", Some(&server.token)).send().await.unwrap();
     assert_eq!(delete.status(), 204);
     assert_eq!(server.transfer(&ended.transfer).await["reason"], "deleted");
-    wait_for("the object to go", || async { (server.objects().len() == 1).then_some(()) }).await;
+    wait_for("the object to go", || async { (server.stored().await.len() == 1).then_some(()) }).await;
 
     std::fs::remove_file(&audit).unwrap();
     std::fs::rename(&away, &audit).unwrap();

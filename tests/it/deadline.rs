@@ -22,7 +22,7 @@ async fn deadline_of(server: &Server, link: &Link) -> Timestamp {
 
 #[tokio::test]
 async fn with_the_reaper_off_the_clock_alone_ends_a_file_at_once() {
-    let server = Server::with(&[("BURNBAG_WORKERS", "relay")]).await;
+    let server = super::serve(&[("BURNBAG_WORKERS", "relay")]).await;
     let link = server.send("a.txt", "hello", "expires=2s").await;
     let deadline = deadline_of(&server, &link).await;
     let client = client("receiver");
@@ -49,12 +49,12 @@ async fn with_the_reaper_off_the_clock_alone_ends_a_file_at_once() {
     assert!(before > 20, "{before} answers before the deadline");
     // Nothing else did it: record and object are as they were.
     assert_eq!(server.transfer(&link.transfer).await["state"], "available");
-    assert_eq!(server.objects().len(), 1);
+    assert_eq!(server.stored().await.len(), 1);
 }
 
 #[tokio::test]
 async fn with_the_reaper_on_keys_and_objects_are_gone_within_a_second() {
-    let mut server = Server::start().await;
+    let mut server = super::serve(&[]).await;
     let link = server.send("a.txt", noise(300_000, 1), "expires=2s").await;
     let deadline = deadline_of(&server, &link).await;
     let database = server.data().join("burnbag.db");
@@ -70,7 +70,7 @@ async fn with_the_reaper_on_keys_and_objects_are_gone_within_a_second() {
     assert!(seen.since(deadline) <= Duration::from_secs(1), "ended at {seen}, due at {deadline}");
     assert_eq!(ended["reason"], "expired");
     assert_eq!(link.get(&reqwest::Client::new()).send().await.unwrap().status(), 404);
-    wait_for("the object to be deleted", || async { server.objects().is_empty().then_some(()) }).await;
+    wait_for("the object to be deleted", || async { server.stored().await.is_empty().then_some(()) }).await;
     let seen = now();
     assert!(seen.since(deadline) <= Duration::from_secs(1), "deleted at {seen}, due at {deadline}");
     wait_for("the purge", || async {
@@ -112,7 +112,7 @@ fn holds(bytes: &[u8], slot: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_in_flight_is_cut_at_the_deadline() {
     const LENGTH: usize = 32 << 20;
-    let server = Server::with(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
+    let server = super::serve(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
     let link = server.send("big", noise(LENGTH, 2), "expires=3s").await;
     let deadline = deadline_of(&server, &link).await;
     let slow = link.clone();
@@ -165,7 +165,7 @@ impl Clock for Ahead {
 pub struct InProcess {
     pub url: String,
     pub token: String,
-    service: Arc<burnbag::service::Service>,
+    pub service: Arc<burnbag::service::Service>,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), std::io::Error>>,
     pub dir: tempfile::TempDir,
@@ -188,7 +188,13 @@ impl InProcess {
                 ("WORKERS", workers.to_owned()),
             ],
         };
-        let app = App::open(Config::load(&flags).unwrap(), clock).await.unwrap();
+        Self::serving(Config::load(&flags).unwrap(), dir, clock).await
+    }
+
+    /// By this configuration.
+    pub async fn serving(config: Config, dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> Self {
+        let listen = config.listen;
+        let app = App::open(config, clock).await.unwrap();
         app.service.first_account().await.unwrap();
         let token = match app.unkeyed_account().await.unwrap() {
             Some(account) => app.first_token(account).await.unwrap().text().to_string(),

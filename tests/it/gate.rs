@@ -1,5 +1,6 @@
 //! A way to a server that a test holds shut, opens and breaks: no download ends before the test lets it.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,23 +29,56 @@ struct Ways {
     up: Mutex<Vec<Vec<u8>>>,
     /// The status of each answer.
     answers: Mutex<Vec<u16>>,
+    /// Nothing comes down any more once a head with all of these went up.
+    trap: Mutex<Option<Vec<String>>>,
 }
 
 impl Gate {
     /// Lets so many bytes down from the server, heads and all.
     pub async fn before(server: &Server, allowed: u64) -> Self {
+        Self::to(server.address(), allowed).await
+    }
+
+    /// [`Gate::before`] a server of any kind.
+    pub async fn to(server: &str, allowed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (down, cuts) = (watch::Sender::new((allowed, 0)), watch::Sender::new(0));
-        let ways = Arc::new(Ways { down, cuts, up: Mutex::default(), answers: Mutex::default() });
-        let (shared, to) = (Arc::clone(&ways), server.address().to_owned());
+        let ways = Arc::new(Ways {
+            down,
+            cuts,
+            up: Mutex::default(),
+            answers: Mutex::default(),
+            trap: Mutex::default(),
+        });
+        let (shared, to) = (Arc::clone(&ways), server.to_owned());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (ways, server) = (Arc::clone(&shared), TcpStream::connect(&to).await.unwrap());
                 tokio::spawn(async move { ways.lead(client, server).await });
             }
         });
-        Self { url, server: server.url.clone(), ways, accepting }
+        Self { url, server: format!("http://{server}"), ways, accepting }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// The request lines that went up, of all connections.
+    pub fn requests(&self) -> Vec<String> {
+        let up = self.ways.up.lock().unwrap();
+        let texts: Vec<_> = up.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+        let lines = texts.iter().flat_map(|text| text.split("\r\n"));
+        // The body of a request before may stand in front.
+        let line = |line: &str| {
+            let line = line.strip_suffix(" HTTP/1.1")?;
+            let methods = ["GET /", "PUT /", "POST /", "HEAD /", "DELETE /"];
+            let at = methods.iter().filter_map(|method| line.rfind(method)).max()?;
+            Some(line[at..].to_owned())
+        };
+        lines.filter_map(line).collect()
     }
 
     /// The link as it is behind the gate.
@@ -58,6 +92,21 @@ impl Gate {
         self.ways.down.send_modify(|(allowed, _)| *allowed = bytes);
     }
 
+    /// Lets so many bytes more down than have come.
+    pub fn allow_more(&self, bytes: u64) {
+        self.ways.down.send_modify(|(allowed, came)| *allowed = *came + bytes);
+    }
+
+    /// Lets nothing down any more from when a request with all of these goes up, and then waits for that.
+    pub fn shut_at(&self, texts: &[&str]) -> impl Future<Output = ()> {
+        *self.ways.trap.lock().unwrap() = Some(texts.iter().map(|text| (*text).to_owned()).collect());
+        let ways = Arc::clone(&self.ways);
+        async move {
+            let sprung = || async { ways.trap.lock().unwrap().is_none().then_some(()) };
+            wait_for("the request that shuts the gate", sprung).await;
+        }
+    }
+
     pub fn open(&self) {
         self.allow(u64::MAX);
     }
@@ -69,6 +118,11 @@ impl Gate {
             (came >= allowed).then_some(())
         };
         wait_for("the bytes that the gate lets down", all).await;
+    }
+
+    /// Breaks every connection that there is; new ones may come at once.
+    pub fn break_off(&self) {
+        self.ways.cut();
     }
 
     /// Breaks every connection that there is, and waits until none of them is left.
@@ -122,6 +176,15 @@ impl Ways {
         }
     }
 
+    fn trap(&self, bytes: &[u8]) {
+        let mut trap = self.trap.lock().unwrap();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2048)]);
+        if trap.as_ref().is_some_and(|texts| texts.iter().all(|wanted| text.contains(wanted))) {
+            *trap = None;
+            self.down.send_modify(|(allowed, came)| *allowed = *came);
+        }
+    }
+
     async fn up(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let at = {
             let mut up = self.up.lock().unwrap();
@@ -131,6 +194,7 @@ impl Ways {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
             self.up.lock().unwrap()[at].extend_from_slice(&buffer[..read]);
+            self.trap(&buffer[..read]);
             if to.write_all(&buffer[..read]).await.is_err() {
                 break;
             }

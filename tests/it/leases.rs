@@ -27,7 +27,7 @@ async fn events(server: &Server, link: &Link, kind: &str, exactly: usize) {
 
 #[tokio::test]
 async fn one_download_is_used_by_one_receiver_who_may_retry_for_a_while() {
-    let server = Server::with(&[("BURNBAG_LEASE_RETRY", "3s")]).await;
+    let server = super::serve(&[("BURNBAG_LEASE_RETRY", "3s")]).await;
     let link = server.send("a.txt", "hello", "downloads=1").await;
     // None of these takes it.
     let one = client("one");
@@ -55,7 +55,7 @@ async fn one_download_is_used_by_one_receiver_who_may_retry_for_a_while() {
     .await;
     assert_eq!(ended["reason"], "exhausted");
     assert_eq!(status(&link, "one").await, 404, "a retry too late");
-    wait_for("the object to go", || async { server.objects().is_empty().then_some(()) }).await;
+    wait_for("the object to go", || async { server.stored().await.is_empty().then_some(()) }).await;
     events(&server, &link, "transfer.purged", 1).await;
     events(&server, &link, "transfer.exhausted", 1).await;
     events(&server, &link, "download.started", 1).await;
@@ -65,7 +65,7 @@ async fn one_download_is_used_by_one_receiver_who_may_retry_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_twenty_receivers_at_once_exactly_one_gets_the_only_download() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let content = noise(1 << 20, 3);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let asked: Vec<_> = (0..20)
@@ -97,7 +97,7 @@ async fn of_twenty_receivers_at_once_exactly_one_gets_the_only_download() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_download_gives_its_count_back_once_it_is_idle() {
-    let server = Server::with(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
+    let server = super::serve(&[("BURNBAG_LEASE_IDLE", "2s")]).await;
     let link = server.send("a", noise(16 << 20, 4), "downloads=1").await;
     let slow = link.clone();
     let reader = tokio::task::spawn_blocking(move || {
@@ -141,7 +141,7 @@ fn resumed(gate: &Gate, link: &Link, content: &[u8]) {
 
 #[tokio::test]
 async fn curl_resumes_a_broken_download_as_one() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let content = noise(8 << 20, 5);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let gate = Gate::before(&server, 3 << 20).await;
@@ -159,7 +159,7 @@ async fn curl_resumes_a_broken_download_as_one() {
 
 #[tokio::test]
 async fn wget_resumes_a_broken_download_as_one() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let content = noise(8 << 20, 6);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let gate = Gate::before(&server, 3 << 20).await;
@@ -177,7 +177,7 @@ async fn wget_resumes_a_broken_download_as_one() {
 
 #[tokio::test]
 async fn aria2_takes_four_ranges_at_once_as_one() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let content = noise(10 << 20, 7);
     let link = server.send("a", content.clone(), "downloads=1").await;
     // Held up until all four are under way, or the first may have it all before the others come.
@@ -225,7 +225,7 @@ async fn check(server: &Server, link: &Link, file: &std::path::Path, content: &[
 
 #[tokio::test]
 async fn ranges_by_a_ticket_join_one_lease() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let content = noise(100_000, 6);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let one = client("browser");
@@ -261,7 +261,7 @@ async fn ranges_by_a_ticket_join_one_lease() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_that_a_killed_server_ran_is_resumed_by_its_receiver() {
-    let mut server = Server::with(&[("BURNBAG_LEASE_IDLE", "60s")]).await;
+    let mut server = super::serve(&[("BURNBAG_LEASE_IDLE", "60s")]).await;
     let content = noise(8 << 20, 7);
     let link = server.send("a", content.clone(), "downloads=1").await;
     let slow = link.clone();

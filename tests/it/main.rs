@@ -2,6 +2,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::duplicate_mod,
     missing_docs,
     unreachable_pub,
     reason = "tests"
@@ -16,6 +17,8 @@ mod audit_verify;
 mod bad_input;
 mod blob_contract;
 mod blob_local;
+mod blob_s3;
+mod blob_s3_faults;
 mod browser;
 mod browser_support;
 mod canary;
@@ -50,6 +53,7 @@ mod leases;
 mod messages;
 mod metrics;
 mod metrics_support;
+mod minio;
 mod names;
 mod open_files;
 mod options;
@@ -58,10 +62,12 @@ mod ranges;
 mod record_contract;
 mod refusals;
 mod round_trip;
+mod s3_service;
 mod sample;
 mod sending;
 mod sqlite_store;
 mod start_up;
+mod stores;
 mod support;
 mod sweep;
 mod tools;
@@ -70,3 +76,33 @@ mod trail;
 mod transfer_leases;
 mod transfer_model;
 mod transfer_states;
+
+use support::Server;
+
+/// A server on the stores that need no configuration, with further settings.
+async fn serve(settings: &[(&str, &str)]) -> Server {
+    Server::with(settings).await
+}
+
+/// The same behaviour with the bytes in MinIO.
+#[allow(dead_code, reason = "what a file lends to others is theirs to use from the first of the two")]
+#[path = "."]
+mod on_minio {
+    use crate::stores::Stores;
+    use crate::support::Server;
+
+    async fn serve(settings: &[(&str, &str)]) -> Server {
+        Server::on(Stores::minio().await, settings).await
+    }
+
+    #[path = "canary.rs"]
+    mod canary;
+    #[path = "crash.rs"]
+    mod crash;
+    #[path = "deadline.rs"]
+    mod deadline;
+    #[path = "leases.rs"]
+    mod leases;
+    #[path = "round_trip.rs"]
+    mod round_trip;
+}

@@ -51,21 +51,21 @@ async fn fetched(client: &reqwest::Client, link: &Link, bytes: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_length_at_a_border_comes_back_whole() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     for length in lengths() {
         let bytes = noise(length, length as u64);
         let link = server.send("f", bytes.clone(), "").await;
         fetched(&client, &link, &bytes).await;
-        let object =
-            server.objects().into_iter().find(|path| path.to_str().unwrap().contains(&link.transfer));
-        assert_eq!(std::fs::metadata(object.unwrap()).unwrap().len(), ciphertext(length), "of {length}");
+        let stored = server.stored().await;
+        let object = stored.iter().find(|object| object.transfer() == link.transfer).unwrap();
+        assert_eq!(object.size, ciphertext(length), "of {length}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_length_at_a_border_comes_back_whole_when_it_was_not_said() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     for length in lengths() {
         let bytes = noise(length, length as u64 + 7);
@@ -80,7 +80,7 @@ async fn every_length_at_a_border_comes_back_whole_when_it_was_not_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_length_at_a_border_comes_back_whole_in_a_form() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let files: Vec<_> = lengths().into_iter().map(|length| noise(length, length as u64 + 13)).collect();
     for some in files.chunks(8) {
@@ -110,7 +110,7 @@ fn at(dir: &TempDir, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_wget_and_python_round_trip_a_large_file() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let dir = tempfile::tempdir().unwrap();
     // Test builds encrypt slowly; `cargo bench --bench load` sends 1 GiB.
     let bytes = noise(48 * 1024 * 1024 + 12_345, 1);
@@ -144,7 +144,7 @@ shutil.copyfileobj(c.getresponse(),open(sys.argv[4],'wb'))";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_sends_a_stream_and_a_form_as_it_is_typed() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (noise(100_000, 1), noise(70_000, 2));
     std::fs::write(at(&dir, "a.bin"), &a).unwrap();
@@ -194,7 +194,7 @@ fn disposition(answer: &reqwest::Response) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_kept_as_it_came_and_is_no_path_on_disk() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let long = "n".repeat(255);
     let wide = "é".repeat(127) + "!";
@@ -243,7 +243,7 @@ async fn a_name_is_kept_as_it_came_and_is_no_path_on_disk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_cannot_be_kept_is_refused() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let too_long = "n".repeat(256);
     let too_wide = "é".repeat(128);
     let refused = [
@@ -278,7 +278,7 @@ async fn a_name_that_cannot_be_kept_is_refused() {
             "{name}: {answer}"
         );
     }
-    assert_eq!(server.objects(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(server.stored().await, Vec::new());
 }
 
 /// A form as it stands on the wire: each part is its `Content-Disposition` parameters and its content.
@@ -309,7 +309,7 @@ async fn index_of(link: &Link) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_takes_its_options_before_and_after_its_files() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let file = ("name=\"file\"; filename=\"a\"", "what");
     let (expires, downloads) = (("name=\"expires\"", "1h"), ("name=\"downloads\"", "1"));
     for parts in [[expires, downloads, file], [file, expires, downloads], [expires, file, downloads]] {
@@ -331,7 +331,7 @@ async fn a_form_takes_its_options_before_and_after_its_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_takes_text_and_folders_and_skips_empty_inputs() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let (status, link) = form(
         &server,
         "",
@@ -360,7 +360,7 @@ async fn a_form_takes_text_and_folders_and_skips_empty_inputs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_with_a_bad_name_keeps_nothing() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     for (name, status, code) in [
         ("../../etc/x", 422, "name_invalid"),
         ("/etc/x", 422, "name_invalid"),
@@ -385,7 +385,7 @@ async fn a_form_with_a_bad_name_keeps_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_in_a_name_survives_curls_form() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(at(&dir, "say \"hi\".txt"), "hi").unwrap();
     let (me, file) = (format!(":{}", server.token), "file=@\"say \\\"hi\\\".txt\"".to_owned());

@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::stores::{Stored, Stores};
+
 /// How long anything that must happen is waited for.
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -40,6 +42,8 @@ pub struct Server {
     environment: Vec<(String, String)>,
     child: Child,
     dir: TempDir,
+    /// What it stands on.
+    pub stores: Stores,
 }
 
 impl Server {
@@ -50,6 +54,20 @@ impl Server {
 
     /// With further settings, such as `("BURNBAG_UPLOAD_IDLE", "5s")`, on a fresh directory.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::on(Stores::default(), settings).await
+    }
+
+    /// [`Server::with`] on these stores.
+    pub async fn on(stores: Stores, settings: &[(&str, &str)]) -> Self {
+        let mut server = Self::spawn(stores, settings);
+        server.ready().await;
+        let made = server.burnbag(&["token", "create"]);
+        assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut server.token);
+        server
+    }
+
+    fn spawn(stores: Stores, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut environment = vec![
@@ -58,18 +76,14 @@ impl Server {
             // Tests come from one address; what limits it has a test of its own.
             ("BURNBAG_RATE".to_owned(), "off".to_owned()),
         ];
+        environment.extend(stores.settings());
         for (name, value) in settings {
             environment.retain(|(known, _)| known != name);
             environment.push(((*name).to_owned(), (*value).to_owned()));
         }
         let url = format!("http://127.0.0.1:{port}");
         let child = spawn(&environment, &dir);
-        let mut server = Self { url, token: String::new(), environment, child, dir };
-        server.ready().await;
-        let made = server.burnbag(&["token", "create"]);
-        assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
-        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut server.token);
-        server
+        Self { url, token: String::new(), environment, child, dir, stores }
     }
 
     /// Waits until it answers `/readyz` with 200.
@@ -219,6 +233,11 @@ impl Server {
         let answer = reqwest::Client::new().get(url).bearer_auth(&self.token).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    }
+
+    /// Every object, wherever objects are.
+    pub async fn stored(&self) -> Vec<Stored> {
+        self.stores.stored(&self.data()).await
     }
 
     /// Every object file under the data directory.

@@ -102,10 +102,21 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+fn write_store_id(layout: &Arc<Layout>, id: String) -> Result<(), BlobError> {
+    let temporary = Temporary::create(layout)?;
+    temporary.write_at(&mut Zeroizing::new(id.into_bytes()).into(), 0)?;
+    layout.place_store_id(&temporary)
+}
+
 #[async_trait]
 impl BlobStore for LocalBlobs {
     fn part_size(&self) -> usize {
         PART_SIZE
+    }
+
+    /// A file takes as many as there are.
+    fn parts_per_object(&self) -> u32 {
+        u32::MAX
     }
 
     fn longest_attempt(&self) -> Duration {
@@ -158,9 +169,14 @@ impl BlobStore for LocalBlobs {
         join_all(shares).await.into_iter().flatten().collect()
     }
 
-    async fn abort(&self, _key: &BlobKey, upload: &str) -> Result<(), BlobError> {
-        let name = upload.to_owned();
+    async fn abort(&self, _key: &BlobKey, upload: Option<&str>) -> Result<(), BlobError> {
+        let Some(name) = upload.map(str::to_owned) else { return Ok(()) };
         self.run(move |layout| upload::abort(layout, &name)).await
+    }
+
+    /// Temporaries have no keys: those that a dead process left go at the next start.
+    async fn unfinished(&self, _limit: usize) -> Result<Vec<Listed>, BlobError> {
+        Ok(Vec::new())
     }
 
     /// Objects that are written or deleted while the pages are read may be missing from, or still be in, them.
@@ -186,12 +202,18 @@ impl BlobStore for LocalBlobs {
             match layout.store_id()? {
                 Some(there) if there == id => Ok(()),
                 Some(_) => Err(BlobError::Unavailable("it has another store id already".to_owned())),
-                None => {
-                    let temporary = Temporary::create(layout)?;
-                    temporary.write_at(&mut Zeroizing::new(id.into_bytes()).into(), 0)?;
-                    layout.place_store_id(&temporary)
-                }
+                None => write_store_id(layout, id),
             }
+        })
+        .await
+    }
+
+    async fn replace_store_id(&self, id: &str) -> Result<(), BlobError> {
+        let id = id.to_owned();
+        let one_at_a_time = Arc::clone(&self.store_id);
+        self.run(move |layout| {
+            let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            write_store_id(layout, id)
         })
         .await
     }

@@ -44,10 +44,15 @@ impl Part {
         Self { lead: lead.min(buffer.len()), buffer: Zeroizing::new(buffer) }
     }
 
+    /// How many bytes there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity() - self.lead
+    }
+
     /// Whether they start on a boundary, with room to pad them to one.
     pub(super) fn is_aligned(&self) -> bool {
-        let room = self.buffer.capacity() - self.lead;
-        self.as_ptr().align_offset(ALIGNMENT) == 0 && self.len().next_multiple_of(ALIGNMENT) <= room
+        self.as_ptr().align_offset(ALIGNMENT) == 0
+            && self.len().next_multiple_of(ALIGNMENT) <= self.capacity()
     }
 
     /// Does something with the bytes and the zeros behind them up to the next boundary.

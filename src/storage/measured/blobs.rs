@@ -64,6 +64,10 @@ impl BlobStore for MeasuredBlobs {
         self.inner.part_size()
     }
 
+    fn parts_per_object(&self) -> u32 {
+        self.inner.parts_per_object()
+    }
+
     fn longest_attempt(&self) -> Duration {
         self.inner.longest_attempt()
     }
@@ -96,8 +100,12 @@ impl BlobStore for MeasuredBlobs {
         done
     }
 
-    async fn abort(&self, key: &BlobKey, upload: &str) -> Result<(), BlobError> {
+    async fn abort(&self, key: &BlobKey, upload: Option<&str>) -> Result<(), BlobError> {
         time(&self.metrics, "abort", self.inner.abort(key, upload)).await
+    }
+
+    async fn unfinished(&self, limit: usize) -> Result<Vec<Listed>, BlobError> {
+        time(&self.metrics, "unfinished", self.inner.unfinished(limit)).await
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, BlobError> {
@@ -110,6 +118,10 @@ impl BlobStore for MeasuredBlobs {
 
     async fn set_store_id(&self, id: &str) -> Result<(), BlobError> {
         time(&self.metrics, "set_store_id", self.inner.set_store_id(id)).await
+    }
+
+    async fn replace_store_id(&self, id: &str) -> Result<(), BlobError> {
+        time(&self.metrics, "replace_store_id", self.inner.replace_store_id(id)).await
     }
 
     async fn free(&self) -> Result<Option<u64>, BlobError> {

@@ -1,0 +1,46 @@
+//! `burnbag adopt`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::serve::Settings;
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::telemetry;
+
+/// Without `--yes` it says what is there, and changes nothing. No service may run on the data directory meanwhile.
+#[derive(Args)]
+pub(super) struct Adopt {
+    #[command(flatten)]
+    settings: Settings,
+    /// Join them. Objects that these records do not know are then deleted by the sweep
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Adopt {
+    #[expect(clippy::print_stdout, reason = "the answer is what was asked for")]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.settings.flags())?;
+        telemetry::start("warn", config.log_format);
+        super::runtime()?.block_on(async {
+            let app = App::apart(config, Arc::new(SystemClock)).await?;
+            let found = app.service.store_ids().await?;
+            println!("{found}");
+            if found.belong_together() {
+                println!("They belong together: there is nothing to do.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            if !self.yes {
+                println!("`burnbag adopt --yes` joins them.");
+                return Ok(ExitCode::FAILURE);
+            }
+            let id = app.service.adopt().await?;
+            println!("Joined under the id {id}.");
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}

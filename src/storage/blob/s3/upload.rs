@@ -1,0 +1,115 @@
+//! Objects on their way to the bucket. A retried part sends the same bytes from the same memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+
+use super::{BlobError, BlobUpload, PART_SIZE, Part, Shared, client, unfinished};
+use crate::transfer::BlobKey;
+
+/// A smaller object is through within the time of a quick call.
+const SMALL: usize = 1 << 20;
+
+/// A part that the SDK reads while it still belongs to us.
+struct Lent(Arc<Part>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn lend(part: &Arc<Part>) -> ByteStream {
+    ByteStream::from(Bytes::from_owner(Lent(Arc::clone(part))))
+}
+
+/// The part, or where the SDK still holds on to it, as a connection that is being closed does, memory of the same size.
+fn take_back(part: Arc<Part>) -> Part {
+    Arc::try_unwrap(part).unwrap_or_else(|held| Part::with_capacity(held.capacity()))
+}
+
+pub(super) async fn put(shared: &Shared, key: &BlobKey, part: Part) -> Result<Part, BlobError> {
+    let client = if part.len() < SMALL { &shared.quick } else { &shared.bulk };
+    let part = Arc::new(part);
+    let put = client.put_object().bucket(&shared.bucket).key(key.to_string()).body(lend(&part));
+    put.customize()
+        .disable_payload_signing()
+        .send()
+        .await
+        .map_err(|error| shared.place.failed("PutObject", &error))?;
+    Ok(take_back(part))
+}
+
+/// A multipart upload.
+pub(super) struct S3Upload {
+    shared: Arc<Shared>,
+    key: BlobKey,
+    id: String,
+    parts: Vec<CompletedPart>,
+    /// The parts so far are whole ones, and all of them are there.
+    goes_on: bool,
+}
+
+impl S3Upload {
+    pub(super) async fn create(shared: Arc<Shared>, key: &BlobKey) -> Result<Self, BlobError> {
+        let create = shared.quick.create_multipart_upload().bucket(&shared.bucket).key(key.to_string());
+        let created = create.send().await.map_err(|error| shared.place.failed("PutObject", &error))?;
+        let id = created.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| {
+            BlobError::Unavailable("the S3 server began an upload without a name".to_owned())
+        })?;
+        Ok(Self { shared, key: key.clone(), id, parts: Vec::new(), goes_on: true })
+    }
+}
+
+#[async_trait]
+impl BlobUpload for S3Upload {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn part(&mut self, part: Part) -> Result<Part, BlobError> {
+        if !std::mem::take(&mut self.goes_on) || part.len() > PART_SIZE {
+            return Err(BlobError::Unavailable("a part does not fit here".to_owned()));
+        }
+        let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
+        let (whole, part) = (part.len() == PART_SIZE, Arc::new(part));
+        let call = self.shared.bulk.upload_part().bucket(&self.shared.bucket).key(self.key.to_string());
+        let sent = call
+            .upload_id(&self.id)
+            .part_number(number)
+            .body(lend(&part))
+            .customize()
+            .disable_payload_signing()
+            .send()
+            .await
+            .map_err(|error| gone(self.shared.place.failed("PutObject", &error)))?;
+        self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).build());
+        self.goes_on = whole;
+        Ok(take_back(part))
+    }
+
+    async fn complete(self: Box<Self>) -> Result<(), BlobError> {
+        let Self { shared, key, id, parts, .. } = *self;
+        let limits = client::within(shared.limits.connect, shared.limits.complete_of(parts.len()));
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let complete = shared.quick.complete_multipart_upload().bucket(&shared.bucket).key(key.to_string());
+        let completed = complete.upload_id(id).multipart_upload(parts).customize().config_override(limits);
+        completed.send().await.map_err(|error| gone(shared.place.failed("PutObject", &error)))?;
+        Ok(())
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), BlobError> {
+        unfinished::abort_one(&self.shared, &self.key.to_string(), &self.id).await
+    }
+}
+
+/// An upload that is not there any more was aborted, or completed by an attempt whose answer was lost.
+fn gone(error: BlobError) -> BlobError {
+    match error {
+        BlobError::NotFound => BlobError::Unavailable("the upload is not there any more".to_owned()),
+        error => error,
+    }
+}
