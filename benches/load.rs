@@ -20,6 +20,8 @@ use tempfile::TempDir;
 
 #[path = "load/client.rs"]
 mod client;
+#[path = "load/minio.rs"]
+mod minio;
 #[path = "load/records.rs"]
 mod records;
 #[path = "load/relay.rs"]
@@ -69,6 +71,10 @@ enum Scenario {
     Relay,
     /// 64 uploads of 256 MiB at once, then 64 downloads; one round
     Memory,
+    /// 1 GiB and 100 KiB files into MinIO, and straight into it
+    Minio,
+    /// One upload of 5 GiB into MinIO, then 64 of 256 MiB at once, then 64 downloads; one round
+    MinioMemory,
     /// Requests beside a million live records, then 100,000 due at once; one round
     Records,
 }
@@ -81,6 +87,8 @@ impl Scenario {
             Self::Big => 3 * GIB + GIB / 8,
             Self::Small | Self::Relay => 2 * GIB,
             Self::Memory => BIG_AT_ONCE * BIG + GIB,
+            Self::Minio => 6 * GIB,
+            Self::MinioMemory => BIG_AT_ONCE * BIG + 7 * GIB,
             Self::Records => 12 * GIB,
         }
     }
@@ -98,7 +106,7 @@ fn main() -> ExitCode {
         if arguments.only.is_some_and(|only| only != *scenario) {
             continue;
         }
-        let once = matches!(scenario, Scenario::Memory | Scenario::Records);
+        let once = matches!(scenario, Scenario::Memory | Scenario::MinioMemory | Scenario::Records);
         let rounds = if once { 1 } else { arguments.rounds };
         let free = rustix::fs::statvfs(root).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
         let needs = scenario.needs() * u64::from(rounds);
@@ -120,6 +128,8 @@ fn main() -> ExitCode {
                     Scenario::Small => scenarios::small(root, &pattern),
                     Scenario::Relay => relay::relay(root, &pattern),
                     Scenario::Memory => scenarios::memory(root, &pattern),
+                    Scenario::Minio => minio::beside(root, &pattern),
+                    Scenario::MinioMemory => minio::memory(root, &pattern),
                     Scenario::Records => records::records(root, &pattern, arguments.live as usize),
                 }
             })

@@ -261,7 +261,7 @@ impl Display for Config {
         line("DATA_DIR", &self.data_dir.display())?;
         if let Some(bucket) = &self.bucket {
             line("S3_BUCKET", &bucket.name)?;
-            line("S3_ENDPOINT", &bucket.endpoint.as_deref().unwrap_or("(Amazon's)"))?;
+            line("S3_ENDPOINT", &bucket.endpoint.as_deref().unwrap_or_default())?;
             line("S3_REGION", &bucket.region)?;
             line("S3_ACCESS_KEY", &bucket.access_key)?;
             line("S3_SECRET_KEY", &"(not shown)")?;

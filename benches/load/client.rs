@@ -38,6 +38,8 @@ pub struct Client<'a> {
     stream: BufReader<TcpStream>,
     /// `Authorization` of the sender, as a line.
     sender: String,
+    /// What stands before names where the server wants it.
+    prefix: &'static str,
     pattern: &'a [u8],
     buffer: Vec<u8>,
 }
@@ -53,20 +55,21 @@ fn authorization(secret: Option<&str>) -> String {
 
 impl<'a> Client<'a> {
     pub fn connect(server: &Server, pattern: &'a [u8]) -> Self {
-        Self::to(server.address, server.token.as_deref(), pattern)
+        Self { prefix: server.prefix, ..Self::to(server.address, server.token.as_deref(), pattern) }
     }
 
     pub fn to(address: SocketAddr, token: Option<&str>, pattern: &'a [u8]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         let stream = BufReader::with_capacity(16 << 10, stream);
-        Self { stream, sender: authorization(token), pattern, buffer: vec![0; BLOCK / 4] }
+        Self { stream, sender: authorization(token), prefix: "", pattern, buffer: vec![0; BLOCK / 4] }
     }
 
     /// Sends a file of so many bytes. When burnbag has answered they are durable.
     pub fn send(&mut self, name: &str, size: u64) -> Link {
-        let sender = &self.sender;
-        let head = format!("PUT /{name} HTTP/1.1\r\nhost: bench\r\n{sender}content-length: {size}\r\n\r\n");
+        let (sender, prefix) = (&self.sender, self.prefix);
+        let head =
+            format!("PUT {prefix}/{name} HTTP/1.1\r\nhost: bench\r\n{sender}content-length: {size}\r\n\r\n");
         let socket = self.stream.get_mut();
         socket.write_all(head.as_bytes()).unwrap();
         let mut at = 0;
@@ -76,7 +79,8 @@ impl<'a> Client<'a> {
             socket.write_all(&self.pattern[start..start + count]).unwrap();
             at += count as u64;
         }
-        let answer = self.answer("201");
+        // MinIO says 200.
+        let answer = self.answer("20");
         let mut text = vec![0; usize::try_from(answer.length).unwrap()];
         self.stream.read_exact(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
@@ -85,7 +89,7 @@ impl<'a> Client<'a> {
                 let path = format!("/{}", url.splitn(4, '/').nth(3).unwrap());
                 Link { path, secret: Some(secret.to_owned()), transfer: answer.transfer }
             }
-            None => Link { path: format!("/{name}"), secret: None, transfer: String::new() },
+            None => Link { path: format!("{prefix}/{name}"), secret: None, transfer: String::new() },
         }
     }
 
@@ -137,7 +141,7 @@ impl<'a> Client<'a> {
         self.stream.get_mut().write_all(head.as_bytes()).unwrap();
     }
 
-    /// Reads a head of this status.
+    /// Reads a head whose status begins so.
     fn answer(&mut self, status: &str) -> Answer {
         let (mut head, mut answer) = (String::new(), Answer::default());
         loop {
@@ -153,7 +157,7 @@ impl<'a> Client<'a> {
                 _ => {}
             }
         }
-        if head.split(' ').nth(1) != Some(status) {
+        if !head.split(' ').nth(1).is_some_and(|answered| answered.starts_with(status)) {
             let mut text = String::new();
             let _ = self.stream.by_ref().take(answer.length).read_to_string(&mut text);
             panic!("{head}{text}");

@@ -34,20 +34,20 @@ pub fn start(root: &Path) -> Vec<Row> {
 }
 
 /// What one file of 1 GiB took of one server.
-struct Big {
-    up: Cost,
+pub struct Big {
+    pub up: Cost,
     /// The upload and the sync of what it left.
-    synced: Option<Cost>,
+    pub synced: Option<Cost>,
     /// The first download after the upload.
-    first: Cost,
-    again: Cost,
-    peak: f64,
+    pub first: Cost,
+    pub again: Cost,
+    pub peak: f64,
 }
 
-fn one_big(server: &Server, pattern: &[u8]) -> Big {
+pub fn one_big(server: &Server, pattern: &[u8]) -> Big {
     let mut client = Client::connect(server, pattern);
     let (up, link) = cost(server, || client.send("plain", GIB));
-    let synced = server.token.is_none().then(|| {
+    let synced = server.keeps_files().then(|| {
         let before = children_cpu();
         let (mut synced, ()) = cost(server, || {
             let link = client.send("synced", GIB);
@@ -70,7 +70,7 @@ pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
     let row = |name: &str, aim, of: fn(&Big) -> f64, synced: Option<f64>| Row {
         name: name.to_owned(),
         aim,
-        cells: [Some(of(&ours)), Some(of(&peer)), synced],
+        cells: [Some(of(&ours)), Some(of(&peer)), synced, None],
     };
     let synced = peer.synced.as_ref();
     let beside = |peer: f64, ours: f64| Some(peer / ours);
@@ -83,6 +83,7 @@ pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
                 None,
                 beside(peer.up.seconds, ours.up.seconds),
                 synced.and_then(|up| beside(up.seconds, ours.up.seconds)),
+                None,
             ],
         },
         row("1 GiB up, CPU s", "≤ 1.5", |big| big.up.cpu, synced.map(|up| up.cpu)),
@@ -93,7 +94,7 @@ pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
         Row {
             name: "the same: speed of burnbag beside it".to_owned(),
             aim: "≥ 0.8",
-            cells: [None, beside(peer.again.seconds, ours.again.seconds), None],
+            cells: [None, beside(peer.again.seconds, ours.again.seconds), None, None],
         },
         row("1 GiB down, again, CPU s", "≤ 0.8", |big| big.again.cpu, None),
         row("the same: in user space", "", |big| big.again.user, None),
@@ -102,13 +103,13 @@ pub fn big(root: &Path, pattern: &[u8]) -> Vec<Row> {
 }
 
 /// What many small files took of one server.
-struct Many {
-    up: Cost,
-    down: Cost,
-    peak: f64,
+pub struct Many {
+    pub up: Cost,
+    pub down: Cost,
+    pub peak: f64,
 }
 
-fn many_small(server: &Server, pattern: &[u8], sync: bool) -> Many {
+pub fn many_small(server: &Server, pattern: &[u8], sync: bool) -> Many {
     let mut links: Vec<Vec<Link>> = (0..AT_ONCE).map(|_| Vec::new()).collect();
     let (up, ()) = cost(server, || {
         std::thread::scope(|scope| {
@@ -146,7 +147,7 @@ pub fn small(root: &Path, pattern: &[u8]) -> Vec<Row> {
     let row = |name: &str, aim, of: &dyn Fn(&Many) -> f64| Row {
         name: name.to_owned(),
         aim,
-        cells: [Some(of(&ours)), Some(of(&peer)), Some(of(&synced))],
+        cells: [Some(of(&ours)), Some(of(&peer)), Some(of(&synced)), None],
     };
     vec![
         row("100 KiB up, 32 at once, files/s", "≥ 1,500", &|many| files / many.up.seconds),
@@ -159,17 +160,21 @@ pub fn small(root: &Path, pattern: &[u8]) -> Vec<Row> {
 
 /// 64 uploads of 256 MiB at once, then 64 downloads.
 pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Row> {
-    let server = Server::burnbag(root);
+    many_big(&Server::burnbag(root), BIG, pattern)
+}
+
+/// 64 uploads of this size at once, then 64 downloads.
+pub fn many_big(server: &Server, size: u64, pattern: &[u8]) -> Vec<Row> {
     let begin = Barrier::new(usize::try_from(BIG_AT_ONCE).unwrap());
-    let (up, links) = cost(&server, || {
+    let (up, links) = cost(server, || {
         std::thread::scope(|scope| {
             let senders: Vec<_> = (0..BIG_AT_ONCE)
                 .map(|_| {
-                    let (server, begin) = (&server, &begin);
+                    let begin = &begin;
                     scope.spawn(move || {
                         let mut client = Client::connect(server, pattern);
                         begin.wait();
-                        client.send("load.bin", BIG)
+                        client.send("load.bin", size)
                     })
                 })
                 .collect();
@@ -177,34 +182,35 @@ pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Row> {
         })
     });
     let peak_up = server.memory().1;
-    let (down, ()) = cost(&server, || {
+    let (down, ()) = cost(server, || {
         std::thread::scope(|scope| {
             for link in &links {
-                let mut client = Client::connect(&server, pattern);
-                scope.spawn(move || client.verify(link, BIG));
+                let mut client = Client::connect(server, pattern);
+                scope.spawn(move || client.verify(link, size));
             }
         });
     });
     park_timeout(Duration::from_secs(2));
     let (after, peak) = server.memory();
-    let gib = (BIG_AT_ONCE * BIG / GIB) as f64;
+    let gib = (BIG_AT_ONCE * size / GIB) as f64;
+    let name = |what: &str| format!("64 x {} MiB {what}", size >> 20);
     vec![
-        own("64 x 256 MiB up, MiB/s", "", gib * 1024.0 / up.seconds),
-        own("64 x 256 MiB up, CPU s a GiB", "", up.cpu / gib),
-        own("64 x 256 MiB up, peak RSS MiB", "≤ 400", peak_up),
-        own("64 x 256 MiB down, MiB/s", "", gib * 1024.0 / down.seconds),
-        own("64 x 256 MiB down, CPU s a GiB", "", down.cpu / gib),
-        own("64 x 256 MiB up and down, peak RSS MiB", "≤ 400", peak),
+        own(name("up, MiB/s"), "", gib * 1024.0 / up.seconds),
+        own(name("up, CPU s a GiB"), "", up.cpu / gib),
+        own(name("up, peak RSS MiB"), "≤ 400", peak_up),
+        own(name("down, MiB/s"), "", gib * 1024.0 / down.seconds),
+        own(name("down, CPU s a GiB"), "", down.cpu / gib),
+        own(name("up and down, peak RSS MiB"), "≤ 400", peak),
         own("RSS afterwards, MiB", "", after),
     ]
 }
 
 /// Seconds, and CPU seconds of a server.
-struct Cost {
-    seconds: f64,
+pub struct Cost {
+    pub seconds: f64,
     /// In user space and in the kernel.
-    cpu: f64,
-    user: f64,
+    pub cpu: f64,
+    pub user: f64,
 }
 
 fn cost<T>(server: &Server, work: impl FnOnce() -> T) -> (Cost, T) {

@@ -18,6 +18,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// A token of burnbag's account `admin`; nginx lets everybody in.
     pub token: Option<String>,
+    /// What stands before names.
+    pub prefix: &'static str,
     /// From the spawn to the first good answer.
     pub ready: Duration,
     child: Child,
@@ -87,7 +89,12 @@ impl Server {
         Self::start(command, address, dir, "/readyz", None)
     }
 
-    fn start(
+    /// Whether files lie in its directory as they are.
+    pub const fn keeps_files(&self) -> bool {
+        self.token.is_none() && self.prefix.is_empty()
+    }
+
+    pub fn start(
         mut command: Command,
         address: SocketAddr,
         dir: PathBuf,
@@ -98,7 +105,7 @@ impl Server {
         let begun = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
-        let mut server = Self { address, token, ready: Duration::ZERO, child, dir };
+        let mut server = Self { address, token, prefix: "", ready: Duration::ZERO, child, dir };
         while !answers(address, ready) {
             assert!(server.child.try_wait().unwrap().is_none(), "the server ended: {}", server.log());
             assert!(begun.elapsed() < Duration::from_mins(10), "the server is not ready: {}", server.log());

@@ -1,7 +1,7 @@
 //! Figures as the rows of a Markdown table: medians of rounds, with the least and the most.
 
 /// Whose figures stand in which column.
-pub const COLUMNS: [&str; 3] = ["burnbag", "nginx", "nginx, each file synced"];
+pub const COLUMNS: [&str; 4] = ["burnbag", "nginx", "nginx, each file synced", "MinIO, straight"];
 
 /// A figure of one round, for each column that has one.
 pub struct Row {
@@ -13,7 +13,12 @@ pub struct Row {
 
 /// A figure that only burnbag has.
 pub fn own(name: impl Into<String>, aim: &'static str, value: f64) -> Row {
-    Row { name: name.into(), aim, cells: [Some(value), None, None] }
+    Row { name: name.into(), aim, cells: [Some(value), None, None, None] }
+}
+
+/// A figure of burnbag on MinIO, and of MinIO alone.
+pub fn beside_minio(name: &str, aim: &'static str, [ours, straight]: [Option<f64>; 2]) -> Row {
+    Row { name: name.to_owned(), aim, cells: [ours, None, None, straight] }
 }
 
 /// Prints the head of the table.

@@ -38,9 +38,10 @@ impl fmt::Debug for Bucket {
 impl Bucket {
     /// From the settings; none where no bucket is named.
     pub(super) fn read(source: &mut Source) -> Option<Self> {
-        if !source.has("S3_BUCKET") {
+        let is_set = |source: &Source, name: &str| source.text(name).is_some_and(|text| !text.is_empty());
+        if !is_set(source, "S3_BUCKET") {
             for name in ["S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"] {
-                if source.has(name) {
+                if is_set(source, name) {
                     source.errors.push(format!(
                         "{name} is set and S3_BUCKET is not: name the bucket, or take {name} away and bytes go into \
                          the data directory"
@@ -52,11 +53,21 @@ impl Bucket {
         let form = "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
         let name = source.parsed("S3_BUCKET", form, bucket_name);
         let form = "http:// or https://, a host, and where needed a port, without a path";
-        let endpoint = source.parsed("S3_ENDPOINT", form, endpoint);
+        let endpoint =
+            source
+                .parsed("S3_ENDPOINT", form, |text| {
+                    if text.is_empty() { Some(None) } else { endpoint(text).map(Some) }
+                })
+                .flatten();
+        let form = "a region such as us-east-1";
+        let region = source.parsed("S3_REGION", form, |text| plain(text).then(|| text.to_owned()));
+        // What is wrong with a secret is not shown.
         let mut key = |name: &str, of: &str| {
-            let key = source.text(name).filter(|key| !key.is_empty());
+            let key = source.text(name).filter(|key| !key.is_empty() && plain(key));
             if key.is_none() {
-                source.errors.push(format!("S3_BUCKET is set and {name} is not: set it to {of}"));
+                source.errors.push(format!(
+                    "S3_BUCKET is set, and {name} is missing or has other than printable characters: set it to {of}"
+                ));
             }
             key
         };
@@ -65,15 +76,16 @@ impl Bucket {
         Some(Self {
             name: name?,
             endpoint,
-            region: source
-                .text("S3_REGION")
-                .filter(|region| !region.is_empty())
-                .unwrap_or("us-east-1".to_owned()),
+            region: region.filter(|region| !region.is_empty()).unwrap_or_else(|| "us-east-1".to_owned()),
             access_key: access_key?,
             secret_key: Zeroizing::new(secret_key?),
             parts_per_object: PARTS_PER_OBJECT,
         })
     }
+}
+
+fn plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn bucket_name(text: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use burnbag::storage::blob::s3::{S3Blobs, S3Limits, S3Settings};
 use burnbag::storage::{BlobError, BlobStore};
 
 use crate::blob_contract::{Fixture, assert_absent, assert_holds, blob_contract, bytes, key, read};
-use crate::minio::{Bucket, Minio};
+use crate::minio::{Bucket, Minio, S3s};
 
 async fn make_minio() -> Fixture {
     let bucket = Minio::shared().await.bucket().await;
@@ -25,6 +25,20 @@ async fn make_versioned() -> Fixture {
 
 mod versioned {
     crate::blob_contract::blob_contract!(contract, super::super::make_versioned);
+}
+
+async fn make_s3s() -> Fixture {
+    let (settings, keeps) = S3s::start().await.unwrap();
+    Fixture { store: store(&settings), keeps: Box::new(keeps) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_holds_on_a_second_kind_of_server() {
+    if S3s::start().await.is_none() {
+        eprintln!("left out: s3s-fs is not installed: cargo install s3s-fs --locked --features binary");
+        return;
+    }
+    blob_contract!(make_s3s);
 }
 
 fn store(settings: &S3Settings) -> Arc<dyn BlobStore> {

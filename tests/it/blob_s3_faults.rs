@@ -46,21 +46,23 @@ async fn a_download_that_breaks_off_goes_on_at_the_next_byte() {
     let bucket = minio.bucket().await;
     let (gate, store) = behind(minio, &bucket, u64::MAX, S3Limits::default()).await;
     let (key, all) = object(&store, 3).await;
-    gate.allow(0);
     let end = all.len() as u64;
-    let reading = tokio::spawn({
-        let (store, key) = (Arc::clone(&store), key.clone());
-        async move { crate::blob_contract::read(&store, &key, 7..end, 100_000).await }
-    });
-    let mut allowed = 0;
+    let mut came = 7;
+    gate.allow_more(3_000_000);
+    let mut reader = store.read(&key, came..end).await.unwrap();
+    let mut read = async |length: usize| {
+        let (buffer, count) = reader.read(vec![0; length].into()).await.unwrap();
+        let from = usize::try_from(came).unwrap();
+        assert!(buffer[..count] == all[from..from + length], "from {came}");
+        came += count as u64;
+    };
     for _ in 0..3 {
-        allowed += 3_000_000;
-        gate.allow_more(3_000_000);
-        gate.is_reached().await;
+        read(1_000_000).await;
         gate.break_off();
+        gate.allow_more(3_000_000);
     }
     gate.open();
-    assert!(reading.await.unwrap().unwrap() == all[7..]);
+    read(all.len() - 3_000_007).await;
     let url = format!("http://{}/{}/{key}?x-id=GetObject", gate.address(), bucket.name);
     let gets = gate.gets(&url);
     let from = |get: &String| {
@@ -70,7 +72,7 @@ async fn a_download_that_breaks_off_goes_on_at_the_next_byte() {
     let mut starts: Vec<u64> = gets.iter().map(from).collect();
     starts.sort_unstable();
     assert_eq!(starts[0], 7);
-    assert!(starts.len() >= 4 && starts[3] > 6_000_000 && starts[3] < allowed, "{starts:?}");
+    assert!(starts.len() >= 4 && starts[3] > 1_000_000, "{starts:?}");
     assert!(gets.iter().filter(|get| from(get) > 7).all(|get| header(get, "if-match").is_some()));
 }
 

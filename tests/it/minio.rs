@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::stores::Stored;
-use crate::support::{SOON, free_port, text};
+use crate::support::{SOON, free_port, text, wait_for};
 
 /// The one that tests share, a bucket each.
 static SHARED: OnceCell<Minio> = OnceCell::const_new();
@@ -268,5 +268,36 @@ impl Bucket {
     pub async fn versions(&self) -> usize {
         let listed = self.client.list_object_versions().bucket(&self.name).send().await.unwrap();
         listed.versions.unwrap_or_default().len() + listed.delete_markers.unwrap_or_default().len()
+    }
+}
+
+/// A server of another make, with one bucket.
+pub struct S3s {
+    _keeper: Keeper,
+}
+
+impl S3s {
+    /// None where it is not installed.
+    pub async fn start() -> Option<(S3Settings, Self)> {
+        let installed = std::env::home_dir().map(|home| home.join(".cargo/bin/s3s-fs"))?;
+        installed.is_file().then_some(())?;
+        let dir = TempDir::keep(tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(dir.join("data/bucket")).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let settings = S3Settings {
+            bucket: "bucket".to_owned(),
+            endpoint: Some(format!("http://{address}")),
+            region: "us-east-1".to_owned(),
+            access_key: "tests".to_owned(),
+            secret_key: random_secret().into(),
+            limits: S3Limits::default(),
+        };
+        let mut command = Command::new(installed);
+        command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
+        command.args(["--access-key", &settings.access_key, "--secret-key", &settings.secret_key]);
+        command.arg(dir.join("data"));
+        let keeper = Keeper::start(&mut command, &dir);
+        wait_for("s3s-fs", || async { tokio::net::TcpStream::connect(address).await.ok() }).await;
+        Some((settings, Self { _keeper: keeper }))
     }
 }

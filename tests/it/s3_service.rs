@@ -316,7 +316,7 @@ async fn a_start_on_a_bucket_that_cannot_be_used_says_what_to_do() {
         ("BURNBAG_S3_SECRET_KEY", "wrong", "correct BURNBAG_S3_SECRET_KEY"),
         ("BURNBAG_S3_ENDPOINT", "http://127.0.0.1:1", "start the S3 server, or correct BURNBAG_S3_ENDPOINT"),
         ("BURNBAG_S3_ENDPOINT", "127.0.0.1:9000", "http:// or https://"),
-        ("BURNBAG_S3_ACCESS_KEY", "", "S3_ACCESS_KEY is not: set it"),
+        ("BURNBAG_S3_ACCESS_KEY", "", "S3_ACCESS_KEY is missing"),
     ] {
         for (known, value) in bucket.environment() {
             server.set(&known, &value);

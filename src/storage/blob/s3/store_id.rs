@@ -27,6 +27,10 @@ pub(super) async fn get(shared: &Shared) -> Result<Option<String>, BlobError> {
 }
 
 pub(super) async fn set(shared: &Shared, id: &str) -> Result<(), BlobError> {
+    // Not every server knows the condition below.
+    if get(shared).await?.is_some_and(|there| there != id) {
+        return Err(another());
+    }
     let put = shared.quick.put_object().bucket(&shared.bucket).key(KEY).if_none_match("*");
     let put = put.body(ByteStream::from(id.as_bytes().to_vec())).send().await;
     // Somebody else's may have been first, also the attempt before whose answer was lost.
@@ -37,8 +41,12 @@ pub(super) async fn set(shared: &Shared, id: &str) -> Result<(), BlobError> {
     }
     match get(shared).await? {
         Some(there) if there == id => Ok(()),
-        _ => Err(BlobError::Unavailable("it has another store id already".to_owned())),
+        _ => Err(another()),
     }
+}
+
+fn another() -> BlobError {
+    BlobError::Unavailable("it has another store id already".to_owned())
 }
 
 pub(super) async fn replace(shared: &Shared, id: &str) -> Result<(), BlobError> {

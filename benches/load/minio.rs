@@ -1,0 +1,132 @@
+//! burnbag on MinIO, and MinIO alone: the same bytes straight into the same server, unsigned.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use aws_sdk_s3::Client as S3;
+use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::scenarios::{AT_ONCE, BIG, Cost, EACH, GIB, many_big, many_small, one_big};
+use crate::server::{Server, free_address};
+use crate::service;
+use crate::table::{Row, beside_minio, own};
+
+const USER: &str = "bench";
+const SECRET: &str = "bench-secret";
+/// burnbag's bucket, and the one that anybody may use.
+const OURS: &str = "ours";
+const STRAIGHT: &str = "straight";
+
+/// A fresh server with both buckets.
+fn start(root: &Path) -> Server {
+    let dir = TempDir::new_in(root).unwrap().keep();
+    let address = free_address();
+    let mut command = Command::new(program());
+    command.args(["server", "--quiet", "--address", &address.to_string()]).arg(dir.join("minio"));
+    command.env("MINIO_ROOT_USER", USER).env("MINIO_ROOT_PASSWORD", SECRET);
+    command.env("MINIO_BROWSER", "off").env("MINIO_UPDATE", "off").env("HOME", &dir);
+    let mut server = Server::start(command, address, dir, "/minio/health/ready", None);
+    server.prefix = "/straight";
+    service::runtime().block_on(make_buckets(&server));
+    server
+}
+
+/// Where `./check` or `go install` puts it, or on the path.
+fn program() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.tools/minio");
+    let home = std::env::home_dir().unwrap_or_default().join("go/bin/minio");
+    [here, home].into_iter().find(|file| file.is_file()).unwrap_or_else(|| "minio".into())
+}
+
+async fn make_buckets(server: &Server) {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(format!("http://{}", server.address))
+        .force_path_style(true)
+        .credentials_provider(Credentials::new(USER, SECRET, None, None, "bench"))
+        .build();
+    let s3 = S3::from_conf(config);
+    for bucket in [OURS, STRAIGHT] {
+        s3.create_bucket().bucket(bucket).send().await.unwrap();
+    }
+    let policy = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":["*"]}},"Action":["s3:GetObject","s3:PutObject"],"Resource":["arn:aws:s3:::{STRAIGHT}/*"]}}]}}"#
+    );
+    s3.put_bucket_policy().bucket(STRAIGHT).policy(policy).send().await.unwrap();
+}
+
+fn burnbag(root: &Path, minio: &Server) -> Server {
+    let endpoint = format!("http://{}", minio.address);
+    let settings = [
+        ("BURNBAG_S3_BUCKET", OURS),
+        ("BURNBAG_S3_ENDPOINT", endpoint.as_str()),
+        ("BURNBAG_S3_ACCESS_KEY", USER),
+        ("BURNBAG_S3_SECRET_KEY", SECRET),
+    ];
+    Server::burnbag_with(root, &settings)
+}
+
+/// What MinIO took of the time of both.
+fn watched<T>(minio: &Server, work: impl FnOnce() -> T) -> (f64, T) {
+    let before = minio.cpu();
+    let done = work();
+    let now = minio.cpu();
+    (now.user + now.system - before.user - before.system, done)
+}
+
+/// One file of 1 GiB, then 100 KiB files by 32 at once.
+pub fn beside(root: &Path, pattern: &[u8]) -> Vec<Row> {
+    let minio = start(root);
+    let server = burnbag(root, &minio);
+    let straight = one_big(&minio, pattern);
+    let (below, ours) = watched(&minio, || one_big(&server, pattern));
+    let small = many_small(&minio, pattern, false);
+    let (below_small, ours_small) = watched(&minio, || many_small(&server, pattern, false));
+    let files = (AT_ONCE * EACH) as f64;
+    let both = |name: &str, aim, of: &dyn Fn(&Cost) -> f64, costs: [&Cost; 2]| {
+        beside_minio(name, aim, costs.map(|cost| Some(of(cost))))
+    };
+    let ratio = |aim, [ours, straight]: [&Cost; 2]| {
+        let ratio = straight.seconds / ours.seconds;
+        beside_minio("the same: speed of burnbag beside it", aim, [None, Some(ratio)])
+    };
+    let (up, down) = ([&ours.up, &straight.up], [&ours.again, &straight.again]);
+    let (up_small, down_small) = ([&ours_small.up, &small.up], [&ours_small.down, &small.down]);
+    let (seconds, cpu) = (|cost: &Cost| cost.seconds, |cost: &Cost| cost.cpu);
+    let rate = |cost: &Cost| files / cost.seconds;
+    vec![
+        both("1 GiB up into MinIO, s", "", &seconds, up),
+        ratio("≥ 0.9", up),
+        both("the same: CPU s of the server", "≤ 1.5", &cpu, up),
+        both("1 GiB down from MinIO, s", "", &seconds, down),
+        ratio("≥ 0.65", down),
+        both("the same: CPU s of the server", "≤ 0.8", &cpu, down),
+        own("MinIO below burnbag, up once and down twice, CPU s", "", below),
+        own("1 GiB up and down, peak RSS MiB", "", ours.peak),
+        both("100 KiB up into MinIO, 32 at once, files/s", "", &rate, up_small),
+        ratio("≥ 0.8", up_small),
+        both("the same: CPU ms each", "", &|cost: &Cost| cost.cpu * 1e3 / files, up_small),
+        both("100 KiB down from MinIO, 32 at once, files/s", "", &rate, down_small),
+        both("the same: CPU ms each", "", &|cost: &Cost| cost.cpu * 1e3 / files, down_small),
+        own("MinIO below burnbag, up and down, CPU ms each", "", below_small * 1e3 / files),
+    ]
+}
+
+/// Many large files at once, and one that is larger.
+pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Row> {
+    let minio = start(root);
+    let peak = {
+        let server = burnbag(root, &minio);
+        Client::connect(&server, pattern).send("load.bin", 5 * GIB);
+        server.memory().1
+    };
+    // Another server: the bucket of the first belongs to other records.
+    drop(minio);
+    let minio = start(root);
+    let mut rows = vec![own("5 GiB up into MinIO, peak RSS MiB", "≤ 64", peak)];
+    rows.extend(many_big(&burnbag(root, &minio), BIG, pattern));
+    rows
+}
