@@ -337,34 +337,29 @@ pub async fn the_store_id_is_set_once(store: Arc<dyn BlobStore>) {
     assert_eq!(store.store_id().await.unwrap().as_deref(), Some("00112233"));
 }
 
-/// Emits one test for each function above in a module of that name; without a name, calls one after the other.
+/// Emits one test for each function above in a module of that name; with a list, for those alone, and only where there is
+/// such a store.
 macro_rules! blob_contract {
     ($name:ident, $make:path) => {
         mod $name {
-            $crate::blob_contract::blob_contract! { @list each $make }
-        }
-    };
-    ($make:path) => {
-        $crate::blob_contract::blob_contract! { @list all $make }
-    };
-    (@list $how:ident $make:path) => {
-        $crate::blob_contract::blob_contract! { @$how $make:
-            a_whole_object_is_read_back_as_written
-            parts_become_one_object
-            nothing_is_there_before_complete
-            an_aborted_upload_leaves_nothing
-            an_upload_aborted_by_its_name_cannot_complete
-            an_abort_after_complete_leaves_the_object
-            a_dropped_upload_leaves_nothing_listed
-            a_delete_counts_absent_objects_as_deleted
-            objects_beside_a_deleted_one_stay
-            a_batch_of_500_is_deleted
-            objects_are_listed_in_pages_in_the_order_of_their_keys
-            a_listing_goes_on_after_an_object_that_was_deleted
-            any_range_is_read
-            two_uploads_of_one_key_do_not_mix
-            writers_and_deletes_beside_each_other_do_not_disturb
-            the_store_id_is_set_once
+            $crate::blob_contract::blob_contract! { @each $make:
+                a_whole_object_is_read_back_as_written
+                parts_become_one_object
+                nothing_is_there_before_complete
+                an_aborted_upload_leaves_nothing
+                an_upload_aborted_by_its_name_cannot_complete
+                an_abort_after_complete_leaves_the_object
+                a_dropped_upload_leaves_nothing_listed
+                a_delete_counts_absent_objects_as_deleted
+                objects_beside_a_deleted_one_stay
+                a_batch_of_500_is_deleted
+                objects_are_listed_in_pages_in_the_order_of_their_keys
+                a_listing_goes_on_after_an_object_that_was_deleted
+                any_range_is_read
+                two_uploads_of_one_key_do_not_mix
+                writers_and_deletes_beside_each_other_do_not_disturb
+                the_store_id_is_set_once
+            }
         }
     };
     (@each $make:path: $($test:ident)+) => {$(
@@ -375,11 +370,19 @@ macro_rules! blob_contract {
             drop(fixture.keeps);
         }
     )+};
-    (@all $make:path: $($test:ident)+) => {$(
-        let fixture = $make().await;
-        $crate::blob_contract::$test(std::sync::Arc::clone(&fixture.store)).await;
-        drop(fixture.keeps);
-    )+};
+    ($name:ident, $make:path: $($test:ident)+) => {
+        mod $name {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    if let Some(fixture) = $make().await {
+                        $crate::blob_contract::$test(std::sync::Arc::clone(&fixture.store)).await;
+                        drop(fixture.keeps);
+                    }
+                }
+            )+
+        }
+    };
 }
 
 pub(crate) use blob_contract;

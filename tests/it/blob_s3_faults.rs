@@ -72,7 +72,7 @@ async fn a_download_that_breaks_off_goes_on_at_the_next_byte() {
     let mut starts: Vec<u64> = gets.iter().map(from).collect();
     starts.sort_unstable();
     assert_eq!(starts[0], 7);
-    assert!(starts.len() >= 4 && starts[3] > 1_000_000, "{starts:?}");
+    assert!(starts.len() >= 2 && starts[1] > 1_000_000, "{starts:?}");
     assert!(gets.iter().filter(|get| from(get) > 7).all(|get| header(get, "if-match").is_some()));
 }
 
