@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod adopt;
 mod audit;
+mod health;
 mod serve;
 mod token;
 
@@ -21,6 +22,11 @@ struct Cli {
 enum Command {
     /// Serve uploads and downloads
     Serve(serve::Serve),
+    /// Ask the server that runs here whether uploads and downloads can be served
+    ///
+    /// It needs the server's settings: they say where it listens. Prints what /readyz says, and ends with 0 if it is ready, 1 if it
+    /// is not or does not answer.
+    Health(health::Health),
     /// Make, list and revoke the tokens by which accounts prove themselves
     #[command(subcommand)]
     Token(token::Token),
@@ -36,6 +42,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Health(health) => health.run(),
         Command::Token(token) => token.run(),
         Command::Adopt(adopt) => adopt.run(),
         Command::Audit(audit) => audit.run(),

@@ -47,6 +47,7 @@ mod faults;
 mod forms;
 mod fuzz_targets;
 mod gate;
+mod health;
 mod http2;
 mod lease_bounds;
 mod leases;

@@ -332,7 +332,7 @@ fn log_file(dir: &TempDir) -> PathBuf {
     dir.path().join("log")
 }
 
-fn command(environment: &[(String, String)]) -> Command {
+pub fn command(environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_burnbag"));
     command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
     command

@@ -1,4 +1,4 @@
-//! Where the servers are that no Debian package brings, and MinIO's client.
+//! Where the servers are that no Debian package brings: `minio`, its client `mc`, and `toxiproxy-server`.
 
 use std::path::{Path, PathBuf};
 
