@@ -77,6 +77,8 @@ mod trail;
 mod transfer_leases;
 mod transfer_model;
 mod transfer_states;
+mod wiring;
+mod wiring_minio;
 
 use support::Server;
 

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::stores::Stored;
-use crate::support::{SOON, free_port, text, wait_for};
+use crate::support::{SOON, free_port, wait_for};
+use crate::tools::tool;
 
 /// The one that tests share, a bucket each.
 static SHARED: OnceCell<Minio> = OnceCell::const_new();
@@ -79,17 +80,6 @@ pub struct Bucket {
     pub client: Client,
 }
 
-/// Where `go install` puts programs, or anywhere on the path.
-pub fn program(name: &str, install: &str) -> PathBuf {
-    let installed = std::env::home_dir().map(|home| home.join("go/bin").join(name));
-    if let Some(installed) = installed.filter(|file| file.is_file()) {
-        return installed;
-    }
-    let found = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output().unwrap();
-    assert!(found.status.success(), "{name} is not installed, and tests need it: {install}");
-    PathBuf::from(text(&found.stdout).trim())
-}
-
 impl Minio {
     /// The one that is there for all tests. It is never stopped or frozen.
     pub async fn shared() -> &'static Self {
@@ -119,8 +109,7 @@ impl Minio {
 
     /// Starts it on its directory and port; whether it is there.
     async fn serve(&mut self) -> bool {
-        let install = "GOBIN=$HOME/go/bin go install github.com/minio/minio@latest, or ./check";
-        let mut command = Command::new(program("minio", install));
+        let mut command = Command::new(tool("minio"));
         command.arg("server").arg("--quiet").arg("--address").arg(self.address.to_string());
         command.arg("--console-address").arg(format!("127.0.0.1:{}", free_port()));
         command.arg("--certs-dir").arg(self.dir.join("certs")).arg(self.dir.join("data"));
