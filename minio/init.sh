@@ -91,7 +91,7 @@ mc ilm rule import "store/$bucket" <"$scratch/lifecycle.json"
 printf '%s\n%s\n' "$user" "$secret" | mc admin user add store
 filled policy.json BUCKET "$bucket" >"$scratch/policy.json"
 mc admin policy create store "burnbag-$bucket" "$scratch/policy.json"
-# Attaching once more is an error to mc.
+# To some releases, attaching once more is an error.
 case $(command mc admin user info store "$user") in
     *"burnbag-$bucket"*) ;;
     *) mc admin policy attach store "burnbag-$bucket" --user "$user" ;;
