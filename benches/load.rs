@@ -24,6 +24,8 @@ mod client;
 mod minio;
 #[path = "load/records.rs"]
 mod records;
+#[path = "load/redis.rs"]
+mod redis;
 #[path = "load/relay.rs"]
 mod relay;
 #[path = "load/scenarios.rs"]
@@ -51,6 +53,9 @@ struct Arguments {
     /// Live records; a tenth as many more are due at once
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(20_000..))]
     live: u32,
+    /// Keep the records of that scenario in a redis-server, which is started for it
+    #[arg(long)]
+    redis: bool,
     /// Where the fresh directories are made: the disk to measure
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
@@ -130,7 +135,9 @@ fn main() -> ExitCode {
                     Scenario::Memory => scenarios::memory(root, &pattern),
                     Scenario::Minio => minio::beside(root, &pattern),
                     Scenario::MinioMemory => minio::memory(root, &pattern),
-                    Scenario::Records => records::records(root, &pattern, arguments.live as usize),
+                    Scenario::Records => {
+                        records::records(root, &pattern, arguments.live as usize, arguments.redis)
+                    }
                 }
             })
             .collect();

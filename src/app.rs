@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{AuditGate, Relay, RelayConfig};
+use crate::audit::{AuditGate, DirLock, Relay, RelayConfig};
 use crate::clock::{Clock, SteadyClock, Timestamp};
 use crate::config::{Config, ConfigErrors, Worker};
 use crate::crypto::{KekRing, Token};
@@ -22,9 +21,8 @@ use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
 use crate::metrics::Metrics;
-use crate::service::{Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
+use crate::service::{Bell, Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
-use crate::storage::records::sqlite::{SqliteRecords, Tuning};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;
 use crate::transfer::access::Account;
@@ -33,6 +31,7 @@ use crate::transfer::policy::Policy;
 use crate::workers;
 
 mod objects;
+mod records;
 
 /// Connections that the kernel completes before they are accepted; it takes no more than `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -69,6 +68,14 @@ pub enum StartError {
         path: String,
         /// Why.
         error: StoreError,
+    },
+    /// Deadlines would not hold.
+    #[error("the clock of the Redis {url} and this machine's are {} s apart: let NTP set both, then start again", .apart.as_secs())]
+    Clocks {
+        /// Which.
+        url: String,
+        /// By how much.
+        apart: Duration,
     },
     /// The objects cannot be opened.
     #[error("cannot open the objects in {path}: {error}")]
@@ -114,10 +121,16 @@ impl App {
     /// See [`StartError`]; nothing of a store that is in use was changed.
     pub async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         make_dir(&config.data_dir)?;
-        let lock = lock(&config.data_dir)?;
-        let mut app = Self::assemble(config, clock, true).await?;
-        app.lock = Some(lock);
+        let shared = config.redis_url.is_some();
+        let (lock, alone) =
+            if shared { records::share(&config.data_dir).await? } else { (lock(&config.data_dir)?, true) };
+        let mut app = Self::assemble(config, clock, alone).await?;
         app.service.join_stores().await?;
+        if shared && alone {
+            let path = app.config.data_dir.join("lock").display().to_string();
+            lock.lock_shared().map_err(|error| StartError::DataDir { path, error })?;
+        }
+        app.lock = Some(lock);
         Ok(app)
     }
 
@@ -153,7 +166,7 @@ impl App {
         let unusable = |error| StartError::DataDir { path: config.data_dir.display().to_string(), error };
         let reserve = Arc::new(Reserve::open(&config.data_dir).map_err(unusable)?);
         let clock = Arc::new(SteadyClock::new(clock));
-        let records = open_records(&config, &clock, &reserve, alone)?;
+        let records = records::open(&config, &clock, &reserve, alone).await?;
         if let Some(seen) = records.meta("clock").await.map_err(ServiceError::from)? {
             clock.raise(Timestamp::from_millis(seen.parse().unwrap_or_default()));
         }
@@ -161,21 +174,22 @@ impl App {
         let blobs = objects::open(&config, &clock, alone).await?;
         let metrics = Metrics::new();
         let records: Arc<dyn RecordStore> =
-            Arc::new(MeasuredRecords::new(Arc::new(records), Arc::clone(&clock), metrics.clone()));
+            Arc::new(MeasuredRecords::new(records, Arc::clone(&clock), metrics.clone()));
         let keks = open_keks(&config, records.as_ref()).await?;
         let room = Room::new(Arc::clone(&reserve));
+        let shards = records.shards();
         let service = Service {
             records,
             blobs: Arc::new(MeasuredBlobs::new(blobs, metrics.clone())),
             keks,
-            gate: AuditGate::new(),
+            gate: AuditGate::of_shards(shards),
             rules: rules(&config),
             buffers: Buffers::new(config.buffer_bytes),
             room,
             instance: InstanceId::generate(clock.now()),
             clock,
-            due: Arc::new(Notify::new()),
-            outbox: Arc::new(Notify::new()),
+            due: Bell::new(shards),
+            outbox: Bell::new(shards),
             refusals: Refusals::default(),
             metrics,
             tasks: TaskTracker::new(),
@@ -244,17 +258,31 @@ impl App {
         let stop_relay = CancellationToken::new();
         let workers = TaskTracker::new();
         let relay = TaskTracker::new();
-        if config.workers.runs(Worker::Relay) {
-            let place = RelayConfig { dir: config.audit_dir.clone(), shard: 0 };
-            let (records, gate) = (Arc::clone(&service.records), service.gate.clone());
-            let mut to_log = Relay::new(records, place, gate, Arc::clone(&service.clock));
+        let lock_of_log = DirLock::default();
+        for shard in 0..service.records.shards() {
+            let place = RelayConfig { dir: config.audit_dir.clone(), shard };
+            let (records, gate) = (Arc::clone(&service.records), service.gate.for_shard(shard));
+            let mut to_log =
+                Relay::new(records, place, gate, Arc::clone(&service.clock)).under(lock_of_log.clone());
             if reserve.is_beside(&config.audit_dir) {
-                to_log = to_log.with_reserve(reserve);
+                to_log = to_log.with_reserve(Arc::clone(&reserve));
             }
-            relay.spawn(workers::relay::run(to_log, Arc::clone(&service.outbox), stop_relay.clone()));
-        }
-        if config.workers.runs(Worker::Index) {
-            workers.spawn(workers::reaper::run(Arc::clone(&service), stop_workers.clone()));
+            if config.redis_url.is_some() {
+                to_log = to_log.shared();
+            }
+            if config.workers.runs(Worker::Relay) {
+                relay.spawn(workers::relay::run(to_log, service.outbox.of(shard), stop_relay.clone()));
+            } else if config.redis_url.is_some() {
+                relay.spawn(workers::relay::watch(to_log, stop_relay.clone()));
+            }
+            let index = config.workers.runs(Worker::Index);
+            if index {
+                workers.spawn(workers::reaper::run(Arc::clone(&service), shard, stop_workers.clone()));
+            }
+            if config.workers.runs(Worker::Listener) {
+                let (service, stop) = (Arc::clone(&service), stop_workers.clone());
+                workers.spawn(workers::listener::run(service, shard, index, stop));
+            }
         }
         if config.workers.runs(Worker::Sweep) {
             let every = config.sweep_every;
@@ -324,29 +352,6 @@ fn rules(config: &Config) -> Rules {
         min_free_bytes: config.min_free_bytes,
         public_url: config.public_url.clone(),
     }
-}
-
-fn open_records(
-    config: &Config,
-    clock: &Arc<SteadyClock>,
-    reserve: &Arc<Reserve>,
-    alone: bool,
-) -> Result<SqliteRecords, StartError> {
-    let database = config.data_dir.join("burnbag.db");
-    let open = || {
-        // What a service has set aside is the service's to let go.
-        let reserve = alone.then(|| Arc::clone(reserve));
-        let tuning = Tuning { reserve, ..Tuning::default() };
-        SqliteRecords::open_with(&database, Arc::clone(clock) as Arc<dyn Clock>, tuning)
-    };
-    let opened = match open() {
-        Err(StoreError::Full(_)) if alone => {
-            reserve.release();
-            open()
-        }
-        opened => opened,
-    };
-    opened.map_err(|error| StartError::Records { path: database.display().to_string(), error })
 }
 
 fn what_to_do(error: &std::io::Error) -> &'static str {

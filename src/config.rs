@@ -17,7 +17,7 @@ mod values;
 
 pub use s3::Bucket;
 use source::Source;
-pub use values::{LogFormat, Rate, Size, Worker, Workers};
+pub use values::{Durability, LogFormat, Rate, RedisUrl, Size, Worker, Workers};
 
 /// The name of a setting, what it is for, and its default as text.
 struct Known {
@@ -36,6 +36,18 @@ const KNOWN: &[Known] = &[
     known("PUBLIC_URL", "http://<listen> on loopback", "where links point; needed when not on loopback"),
     known("METRICS_LISTEN", "off", "address and port where metrics are read"),
     known("DATA_DIR", "./burnbag-data", "database, objects, KEK and audit log"),
+    known(
+        "REDIS_URL",
+        "",
+        "records in Redis: redis:// or rediss://user:password@host:6379; without it SQLite",
+    ),
+    known(
+        "REDIS_SHARDS",
+        "1",
+        "hash slots over which teams are spread in a Redis Cluster; never fewer than before",
+    ),
+    known("REDIS_DURABILITY", "strict", "strict: refuse a Redis that can lose what it answered; or relaxed"),
+    known("REDIS_WAIT", "0", "replicas that must have a write before it counts"),
     known("S3_BUCKET", "", "bytes in this bucket; without it in the data directory"),
     known("S3_ENDPOINT", "Amazon's", "the S3 server, e.g. http://127.0.0.1:9000"),
     known("S3_REGION", "us-east-1", "the region that requests are signed for"),
@@ -73,6 +85,14 @@ pub struct Config {
     pub public_url: String,
     /// Database and objects.
     pub data_dir: PathBuf,
+    /// The Redis of the records; absent: `SQLite` in the data directory.
+    pub redis_url: Option<RedisUrl>,
+    /// Hash slots over which teams are spread.
+    pub redis_shards: u8,
+    /// Whether a Redis that can lose what it answered is refused.
+    pub redis_durability: Durability,
+    /// Replicas that must have a write.
+    pub redis_wait: u32,
     /// The bucket; absent: bytes are in the data directory.
     pub bucket: Option<Bucket>,
     /// The KEKs.
@@ -164,6 +184,18 @@ impl Config {
                 })
                 .flatten(),
             public_url,
+            redis_url: source
+                .parsed("REDIS_URL", "redis:// or rediss://user:password@host:6379", |text| {
+                    if text.is_empty() { Some(None) } else { RedisUrl::parse(text).map(Some) }
+                })
+                .flatten(),
+            redis_shards: source
+                .parsed("REDIS_SHARDS", "a whole number from 1 to 255", |text| {
+                    text.parse().ok().filter(|shards| *shards > 0)
+                })
+                .unwrap_or(1),
+            redis_durability: source.value("REDIS_DURABILITY", Durability::Strict),
+            redis_wait: source.parsed("REDIS_WAIT", "a whole number", |text| text.parse().ok()).unwrap_or(0),
             bucket: Bucket::read(source),
             kek_file: source.path("KEK_FILE").unwrap_or_else(|| data_dir.join("kek")),
             audit_dir: source.path("AUDIT_DIR").unwrap_or_else(|| data_dir.join("audit")),
@@ -259,6 +291,13 @@ impl Display for Config {
         }
         line("PUBLIC_URL", &self.public_url)?;
         line("DATA_DIR", &self.data_dir.display())?;
+        match &self.redis_url {
+            Some(url) => line("REDIS_URL", url)?,
+            None => line("REDIS_URL", &"")?,
+        }
+        line("REDIS_SHARDS", &self.redis_shards)?;
+        line("REDIS_DURABILITY", &self.redis_durability)?;
+        line("REDIS_WAIT", &self.redis_wait)?;
         if let Some(bucket) = &self.bucket {
             line("S3_BUCKET", &bucket.name)?;
             line("S3_ENDPOINT", &bucket.endpoint.as_deref().unwrap_or_default())?;

@@ -21,6 +21,7 @@ use rand::RngExt as _;
 use tempfile::TempDir;
 
 use crate::client::{Client, Link};
+use crate::redis::Redis;
 use crate::server::{Server, free_address};
 use crate::service;
 use crate::table::{Row, own};
@@ -39,10 +40,11 @@ const SIZE: u64 = 1024;
 const PREPARATION: Duration = Duration::from_millis(2);
 
 /// Requests with few and with `live` records, then a tenth as many due at once.
-pub fn records(root: &Path, pattern: &[u8], live: usize) -> Vec<Row> {
+pub fn records(root: &Path, pattern: &[u8], live: usize, in_redis: bool) -> Vec<Row> {
     let dir = TempDir::new_in(root).unwrap().keep();
     let due = live / DUE_SHARE;
-    let mut seed = Seed { dir: dir.clone(), token: String::new(), links: Vec::new() };
+    let redis = in_redis.then(|| Redis::start(&dir));
+    let mut seed = Seed { dir: dir.clone(), redis, token: String::new(), links: Vec::new() };
     let far = || SystemClock.now().after(Duration::from_secs(rand::rng().random_range(86_400..6 * 86_400)));
     seed.grow(FEW, &far, false);
     let server = seed.serve();
@@ -84,6 +86,8 @@ pub fn records(root: &Path, pattern: &[u8], live: usize) -> Vec<Row> {
 /// A directory that records are put into while nothing serves from it.
 struct Seed {
     dir: PathBuf,
+    /// Absent: `SQLite`.
+    redis: Option<Redis>,
     token: String,
     links: Vec<Link>,
 }
@@ -93,7 +97,7 @@ impl Seed {
     fn grow(&mut self, count: usize, deadline: &dyn Fn() -> Timestamp, objects: bool) {
         let runtime = service::runtime();
         runtime.block_on(async {
-            let app = service::open(&self.dir, free_address(), "").await;
+            let app = service::open(&self.dir, free_address(), "", self.redis.as_ref().map(Redis::url)).await;
             if self.token.is_empty() {
                 self.token = service::token(&app).await;
             }
@@ -120,8 +124,11 @@ impl Seed {
         });
     }
 
-    /// Bytes of the database that are in use.
+    /// Bytes of the database that are in use; in Redis, of its memory.
     fn database(&self) -> f64 {
+        if let Some(redis) = &self.redis {
+            return redis.bytes();
+        }
         let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
         let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, f64>(0)).unwrap();
         (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
@@ -129,9 +136,17 @@ impl Seed {
 
     /// Serves from it, with all events of the seed in the log.
     fn serve(&self) -> Server {
-        let server = Server::burnbag_on(self.dir.clone(), self.token.clone(), &[]);
-        let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
-        let waiting = || db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0)).unwrap();
+        let settings = self.redis.iter().map(|redis| ("BURNBAG_REDIS_URL", redis.url())).collect::<Vec<_>>();
+        let server = Server::burnbag_on(self.dir.clone(), self.token.clone(), &settings);
+        let waiting = || {
+            self.redis.as_ref().map_or_else(
+                || {
+                    let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
+                    db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0)).unwrap()
+                },
+                Redis::waiting,
+            )
+        };
         let end = Instant::now() + Duration::from_mins(20);
         while waiting() > 0 {
             assert!(Instant::now() < end, "the relay is not through");

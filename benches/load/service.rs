@@ -8,14 +8,15 @@ use burnbag::app::App;
 use burnbag::clock::SystemClock;
 use burnbag::config::{Config, Flags};
 
-/// Opens the stores in `<dir>/data`.
-pub async fn open(dir: &Path, listen: SocketAddr, workers: &str) -> App {
-    let settings = vec![
+/// Opens the stores in `<dir>/data`, with the records in a Redis where one is named.
+pub async fn open(dir: &Path, listen: SocketAddr, workers: &str, redis: Option<&str>) -> App {
+    let mut settings = vec![
         ("DATA_DIR", dir.join("data").display().to_string()),
         ("LISTEN", listen.to_string()),
         ("RATE", "off".to_owned()),
         ("WORKERS", workers.to_owned()),
     ];
+    settings.extend(redis.map(|url| ("REDIS_URL", url.to_owned())));
     let config = Config::load(&Flags { file: None, settings }).unwrap();
     App::open(config, Arc::new(SystemClock)).await.unwrap()
 }

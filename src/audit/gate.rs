@@ -11,8 +11,17 @@ pub const DOWNLOADS_STOP: u64 = 100_000;
 
 #[derive(Clone, Debug)]
 enum State {
-    Working { backlog: u64 },
-    Failing { why: String, since: Option<Timestamp> },
+    Working {
+        backlog: u64,
+    },
+    /// Another instance writes it.
+    Elsewhere {
+        backlog: u64,
+    },
+    Failing {
+        why: String,
+        since: Option<Timestamp>,
+    },
 }
 
 /// What would be done could not be recorded.
@@ -37,6 +46,8 @@ pub enum AuditUnavailable {
 pub struct AuditStatus {
     /// Uploads and downloads may begin.
     pub ready: bool,
+    /// Another instance writes the log.
+    pub elsewhere: bool,
     /// One line for the operator. It may name paths.
     pub text: String,
 }
@@ -45,7 +56,12 @@ pub struct AuditStatus {
 ///
 /// Ends never ask: they always work, and their events wait in the outbox.
 #[derive(Clone, Debug)]
-pub struct AuditGate(watch::Sender<State>);
+pub struct AuditGate {
+    /// The log of each shard: all must be written.
+    states: watch::Sender<Vec<State>>,
+    /// Whose log it is that this clone tells of.
+    shard: u8,
+}
 
 impl Default for AuditGate {
     fn default() -> Self {
@@ -57,23 +73,49 @@ impl AuditGate {
     /// Closed until the relay has opened the log.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_shards(1)
+    }
+
+    /// [`AuditGate::new`] for the logs of so many shards.
+    #[must_use]
+    pub fn of_shards(shards: u8) -> Self {
         let why = "the relay has not started yet".to_owned();
-        Self(watch::Sender::new(State::Failing { why, since: None }))
+        let closed = State::Failing { why, since: None };
+        Self { states: watch::Sender::new(vec![closed; usize::from(shards.max(1))]), shard: 0 }
+    }
+
+    /// The same gate, told of by the relay of this shard.
+    #[must_use]
+    pub fn for_shard(&self, shard: u8) -> Self {
+        Self { states: self.states.clone(), shard }
+    }
+
+    fn set(&self, to: impl FnOnce(&State) -> State) {
+        self.states.send_modify(|states| {
+            if let Some(state) = states.get_mut(usize::from(self.shard)) {
+                *state = to(state);
+            }
+        });
     }
 
     /// The log is written, and `backlog` events wait for it.
     pub fn working(&self, backlog: u64) {
-        self.0.send_replace(State::Working { backlog });
+        self.set(|_| State::Working { backlog });
+    }
+
+    /// Another instance holds the log, and `backlog` events wait for it.
+    pub fn elsewhere(&self, backlog: u64) {
+        self.set(|_| State::Elsewhere { backlog });
     }
 
     /// The log cannot be written. A gate that was closed before keeps the instant at which it closed.
     pub fn failing(&self, why: String, now: Timestamp) {
-        self.0.send_modify(|state| {
+        self.set(|state| {
             let since = match state {
                 State::Failing { since, .. } => since.unwrap_or(now),
-                State::Working { .. } => now,
+                State::Working { .. } | State::Elsewhere { .. } => now,
             };
-            *state = State::Failing { why, since: Some(since) };
+            State::Failing { why, since: Some(since) }
         });
     }
 
@@ -94,41 +136,52 @@ impl AuditGate {
     }
 
     fn allow(&self, most: u64) -> Result<(), AuditUnavailable> {
-        match &*self.0.borrow() {
-            State::Working { backlog } if *backlog > most => {
+        self.states.borrow().iter().try_for_each(|state| match state {
+            State::Working { backlog } | State::Elsewhere { backlog } if *backlog > most => {
                 Err(AuditUnavailable::Behind { backlog: *backlog })
             }
-            State::Working { .. } => Ok(()),
+            State::Working { .. } | State::Elsewhere { .. } => Ok(()),
             State::Failing { why, .. } => Err(AuditUnavailable::Failing { why: why.clone() }),
-        }
+        })
     }
 
-    /// How the log does.
+    /// How the logs do: the first that fails, else the one that is furthest behind.
     #[must_use]
     pub fn status(&self) -> AuditStatus {
-        match &*self.0.borrow() {
-            State::Working { backlog } => {
-                let effect = match *backlog {
-                    b if b > DOWNLOADS_STOP => ": no uploads, no downloads",
-                    b if b > UPLOADS_STOP => ": no uploads",
-                    _ => "",
-                };
-                AuditStatus {
-                    ready: *backlog <= UPLOADS_STOP,
-                    text: format!("the audit log is written; {backlog} events wait{effect}"),
+        let states = self.states.borrow();
+        let mut backlog = 0;
+        let mut elsewhere = false;
+        for state in states.iter() {
+            match state {
+                State::Failing { why, since } => {
+                    let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+                    let text = format!("the audit log cannot be written{since}: {why}");
+                    return AuditStatus { ready: false, elsewhere: false, text };
+                }
+                State::Working { backlog: waiting } => backlog = backlog.max(*waiting),
+                State::Elsewhere { backlog: waiting } => {
+                    backlog = backlog.max(*waiting);
+                    elsewhere = true;
                 }
             }
-            State::Failing { why, since } => {
-                let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
-                let text = format!("the audit log cannot be written{since}: {why}");
-                AuditStatus { ready: false, text }
-            }
+        }
+        let effect = match backlog {
+            b if b > DOWNLOADS_STOP => ": no uploads, no downloads",
+            b if b > UPLOADS_STOP => ": no uploads",
+            _ => "",
+        };
+        let by = if elsewhere { " by another instance" } else { "" };
+        AuditStatus {
+            ready: backlog <= UPLOADS_STOP,
+            elsewhere,
+            text: format!("the audit log is written{by}; {backlog} events wait{effect}"),
         }
     }
 
-    /// Ends when the log is written.
+    /// Ends when every log is written.
     pub async fn opened(&self) {
         // The sender lives as long as `self`, so the wait ends only when the state has come.
-        let _ = self.0.subscribe().wait_for(|state| matches!(state, State::Working { .. })).await;
+        let open = |states: &Vec<State>| states.iter().all(|state| !matches!(state, State::Failing { .. }));
+        let _ = self.states.subscribe().wait_for(open).await;
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    transfer: Option<TransferId>,
+    pub(super) transfer: Option<TransferId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<FileId>,
     #[serde(skip_serializing_if = "Option::is_none")]

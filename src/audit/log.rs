@@ -3,9 +3,11 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::error::AuditError;
 use super::line::{self, Hash, Line, MAX_LINE};
+use super::rollback::LaterLine;
 use super::segment;
 use crate::clock::Timestamp;
 use crate::storage::records::OutboxEntry;
@@ -24,10 +26,26 @@ pub struct Log {
     shard_dir: PathBuf,
     shard: u8,
     segment_bytes: u64,
-    lock: File,
+    lock: Arc<File>,
     head: Head,
     current: Option<Segment>,
     broken: bool,
+}
+
+/// The lock of an audit directory, for the logs of all shards in one process. It is let go with the last of them.
+#[derive(Clone, Debug, Default)]
+pub struct DirLock(Arc<Mutex<Weak<File>>>);
+
+impl DirLock {
+    fn take(&self, dir: &Path) -> Result<Arc<File>, AuditError> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = held.upgrade().filter(|file| segment::lies_at(file, &dir.join("lock"))) {
+            return Ok(file);
+        }
+        let file = Arc::new(lock(dir)?);
+        *held = Arc::downgrade(&file);
+        Ok(file)
+    }
 }
 
 /// The end of the chain.
@@ -65,10 +83,28 @@ impl Log {
 
     /// [`Log::open`] with segments of at most `segment_bytes`. A line longer than that has a segment of its own.
     pub fn open_sized(dir: &Path, log_id: &str, shard: u8, segment_bytes: u64) -> Result<Self, AuditError> {
+        Self::assemble(&DirLock::default(), dir, log_id, shard, segment_bytes)
+    }
+
+    /// [`Log::open`] under a lock that the logs of other shards in this process hold too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_under(lock: &DirLock, dir: &Path, log_id: &str, shard: u8) -> Result<Self, AuditError> {
+        Self::assemble(lock, dir, log_id, shard, SEGMENT_BYTES)
+    }
+
+    fn assemble(
+        lock: &DirLock,
+        dir: &Path,
+        log_id: &str,
+        shard: u8,
+        segment_bytes: u64,
+    ) -> Result<Self, AuditError> {
         segment::make_dir(dir)?;
         // Before the lock: who was given another's directory is told so, also while that one is running.
         let found = own_log_id(dir, log_id)?;
-        let lock = lock(dir)?;
+        let lock = lock.take(dir)?;
         if !found && !own_log_id(dir, log_id)? {
             write_log_id(dir, log_id)?;
         }
@@ -121,6 +157,37 @@ impl Log {
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.head.seq
+    }
+
+    /// What the lines after a number say, in order.
+    pub(super) fn lines_after(&self, seq: u64) -> Result<Vec<LaterLine>, AuditError> {
+        let numbers = segment::list(&self.shard_dir, segment::number)
+            .map_err(AuditError::disk("list", &self.shard_dir))?;
+        let mut found = Vec::new();
+        for number in numbers.into_iter().rev() {
+            let path = self.shard_dir.join(segment::name(number));
+            let text = fs::read(&path).map_err(AuditError::disk("read", &path))?;
+            let mut lines = Vec::new();
+            let mut reached = false;
+            for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let damaged = |why| AuditError::Damaged { file: path.clone(), why };
+                let line = Line::parse(line).map_err(damaged)?;
+                reached |= line.seq <= seq;
+                if line.seq > seq {
+                    lines.push(LaterLine {
+                        seq: line.seq,
+                        id: line.id.into_owned(),
+                        transfer: line.transfer,
+                    });
+                }
+            }
+            lines.append(&mut found);
+            found = lines;
+            if reached {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Adds the events that are not in the log yet; durable when it returns. Those that are in it are skipped, so a batch

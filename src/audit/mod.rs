@@ -16,12 +16,13 @@ mod line;
 mod log;
 mod relay;
 mod report;
+mod rollback;
 mod segment;
 mod verify;
 
 pub use error::AuditError;
 pub use gate::{AuditGate, AuditStatus, AuditUnavailable, DOWNLOADS_STOP, UPLOADS_STOP};
-pub use log::{Log, SEGMENT_BYTES};
+pub use log::{DirLock, Log, SEGMENT_BYTES};
 pub use relay::{Relay, RelayConfig, RelayError};
 pub use report::{Fault, Mark, Report, ShardReport, Torn, VerifyError};
 pub use verify::verify;

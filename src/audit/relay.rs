@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{AuditError, AuditGate, Log};
+use super::{AuditError, AuditGate, DirLock, Log};
 use crate::clock::{Clock, Timestamp};
 use crate::storage::{RecordStore, Reserve, StoreError};
 
@@ -55,6 +55,9 @@ pub struct Relay {
     /// Let go when the disk of the log is full.
     reserve: Option<Arc<Reserve>>,
     stalled_after: Duration,
+    /// Other instances have the same outbox.
+    shared: bool,
+    lock: DirLock,
 }
 
 impl Relay {
@@ -66,7 +69,18 @@ impl Relay {
         gate: AuditGate,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { records, config, gate, clock, log: None, failing: None, reserve: None, stalled_after: STALLED }
+        Self {
+            records,
+            config,
+            gate,
+            clock,
+            log: None,
+            failing: None,
+            reserve: None,
+            stalled_after: STALLED,
+            shared: false,
+            lock: DirLock::default(),
+        }
     }
 
     /// With another time than 10 seconds after which a write that does not end closes the gate.
@@ -76,11 +90,33 @@ impl Relay {
         self
     }
 
+    /// For an outbox that other instances drain too: while one of them holds the log, that is no failure.
+    #[must_use]
+    pub const fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// Under a lock that the relays of other shards in this process hold too.
+    #[must_use]
+    pub fn under(mut self, lock: DirLock) -> Self {
+        self.lock = lock;
+        self
+    }
+
+    pub(super) const fn shard(&self) -> u8 {
+        self.config.shard
+    }
+
     /// With room set aside on the disk of the log.
     #[must_use]
     pub fn with_reserve(mut self, reserve: Arc<Reserve>) -> Self {
         self.reserve = Some(reserve);
         self
+    }
+
+    pub(super) fn records(&self) -> &dyn RecordStore {
+        self.records.as_ref()
     }
 
     /// The number of the last event in the log.
@@ -104,6 +140,10 @@ impl Relay {
     /// See [`RelayError`]; the log is opened anew by the next pass.
     pub async fn pass(&mut self) -> Result<bool, RelayError> {
         match (self.try_pass().await, &self.reserve) {
+            (Err(RelayError::Log(AuditError::Locked { .. })), _) if self.shared => {
+                self.look().await?;
+                Ok(false)
+            }
             (Err(RelayError::Log(error)), Some(reserve)) if error.is_full() => {
                 reserve.release();
                 self.try_pass().await
@@ -112,20 +152,30 @@ impl Relay {
         }
     }
 
+    /// Sees how many events wait for the instance that has the log.
+    ///
+    /// # Errors
+    /// The record store's.
+    pub async fn look(&mut self) -> Result<(), RelayError> {
+        self.gate.elsewhere(self.records.outbox_length(self.config.shard).await?.entries);
+        self.failing = None;
+        Ok(())
+    }
+
     async fn try_pass(&mut self) -> Result<bool, RelayError> {
         let log = match self.log.take() {
             Some(log) => log,
             None => self.open().await?,
         };
-        let entries = self.records.outbox(log.last_seq(), BATCH).await?;
+        let entries = self.records.outbox(self.config.shard, log.last_seq(), BATCH).await?;
         let more = entries.len() == BATCH;
         let through = entries.last().map(|entry| entry.seq);
         // With nothing to write it is still asked whether it could be: a log that was moved away shows at once.
         let log = self.blocking(move || write(log, &entries)).await?;
         if let Some(seq) = through {
-            self.records.trim(seq).await?;
+            self.records.trim(self.config.shard, seq).await?;
         }
-        let backlog = if more { self.records.outbox_length().await?.entries } else { 0 };
+        let backlog = if more { self.records.outbox_length(self.config.shard).await?.entries } else { 0 };
         self.log = Some(log);
         self.works(backlog);
         Ok(more)
@@ -137,19 +187,25 @@ impl Relay {
             Some(id) => id,
             None => self.records.set_meta("log-id", &hex::encode(rand::random::<[u8; 16]>())).await?,
         };
-        let RelayConfig { dir, shard } = self.config.clone();
-        let log = self.blocking(move || Log::open(&dir, &log_id, shard)).await?;
-        let (last, length) = (log.last_seq(), self.records.outbox_length().await?);
+        let (RelayConfig { dir, shard }, lock) = (self.config.clone(), self.lock.clone());
+        let log = self.blocking(move || Log::open_under(&lock, &dir, &log_id, shard)).await?;
+        let log = if self.shared {
+            let length = self.records.outbox_length(shard).await?;
+            self.catch_up_with(log, length).await?
+        } else {
+            log
+        };
+        let (last, length) = (log.last_seq(), self.records.outbox_length(shard).await?);
         if last > length.last {
             return Err(log.store_older(Some(length.last)).into());
         }
         let first_waiting = length.last - length.entries.min(length.last) + 1;
         if first_waiting <= last {
             // The last lines were written and not trimmed. An older record store may also have come back and gone on.
-            if let Some(entry) = self.records.outbox(last - 1, 1).await?.first() {
+            if let Some(entry) = self.records.outbox(shard, last - 1, 1).await?.first() {
                 log.same_history(entry)?;
             }
-            self.records.trim(last).await?;
+            self.records.trim(shard, last).await?;
         }
         let log = self.blocking(move || log.reaches(first_waiting).map(|()| log)).await?;
         tracing::info!(dir = %self.config.dir.display(), last, waiting = length.last - last, "audit log opened");
@@ -157,7 +213,7 @@ impl Relay {
     }
 
     /// Does what may block for long; the gate closes meanwhile if it does.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> Result<T, AuditError> + Send + 'static,
     ) -> Result<T, RelayError> {

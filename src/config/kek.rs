@@ -6,6 +6,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+/// None is made.
+const NONE: fn() -> Option<Zeroizing<String>> = || None;
+
 /// The text of the KEK file; `make` gives one where there is no file, or none if there must be one.
 ///
 /// # Errors
@@ -34,15 +37,12 @@ pub(super) fn read(
             let text = make().ok_or_else(|| {
                 format!("there is no KEK file {shown}, and the records were made with one: put it back from where you keep it")
             })?;
-            let write = || {
-                let mut to =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-                to.write_all(text.as_bytes())?;
-                to.sync_all()?;
-                std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
-            };
-            write().map_err(|error| format!("cannot make the KEK file {shown}: {error}"))?;
-            Ok(text)
+            match place(file, &text) {
+                Ok(()) => Ok(text),
+                // Another instance began at the same time, and made it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => read(file, NONE),
+                Err(error) => Err(format!("cannot make the KEK file {shown}: {error}")),
+            }
         }
         Err(error) if error.kind() == ErrorKind::InvalidData => Err(format!(
             "the KEK file {shown} cannot be used: it is no text; put the right file back from where you keep it"
@@ -51,4 +51,23 @@ pub(super) fn read(
             "cannot read the KEK file {shown}: {error}; it must be a file that belongs to this user, mode 0600"
         )),
     }
+}
+
+/// Places a whole file, or none; one that is there stays.
+fn place(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let part = file.with_file_name(name);
+    let write = || {
+        let mut to =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        to.write_all(text.as_bytes())?;
+        to.sync_all()?;
+        std::fs::hard_link(&part, file)
+    };
+    let placed = write();
+    std::fs::remove_file(&part)?;
+    placed?;
+    std::fs::File::open(file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()
 }

@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use super::{Flags, KNOWN};
 
+/// What is not shown in an error.
+const SECRET: &[&str] = &["REDIS_URL"];
+
 /// The settings by name, with where each stands.
 pub(super) struct Source {
     values: BTreeMap<String, (String, String)>,
@@ -106,7 +109,9 @@ impl Source {
     ) -> Option<T> {
         let (value, place) = self.values.get(name)?;
         let parsed = parse(value.trim());
-        if parsed.is_none() {
+        if parsed.is_none() && SECRET.contains(&name) {
+            self.errors.push(format!("{place} (not shown: it may hold a secret): it takes {form}"));
+        } else if parsed.is_none() {
             self.errors.push(format!("{place} is {value:?}: it takes {form}"));
         }
         parsed

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
+use zeroize::Zeroizing;
+
 /// A number of bytes: a whole number, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub u64);
@@ -71,6 +73,72 @@ impl FromStr for Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/s, burst {}", self.per_second, self.burst)
+    }
+}
+
+/// Where a Redis is, with user and password. Shown without the password.
+#[derive(Clone)]
+pub struct RedisUrl(Zeroizing<String>);
+
+impl RedisUrl {
+    /// A URL with one of the two schemes and a host.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"))?;
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let plain =
+            !host.is_empty() && !host.starts_with(['/', ':']) && text.bytes().all(|b| b.is_ascii_graphic());
+        plain.then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The whole, with the password.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let Some((user, host)) = rest.rsplit_once('@') else { return f.write_str(&self.0) };
+        let user = user.split_once(':').map_or(user, |(user, _)| user);
+        write!(f, "{scheme}://{user}:***@{host}")
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+/// What a Redis must promise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// What it answered is on its disk.
+    Strict,
+    /// It is a managed one; what a crash may undo is said in `/readyz`.
+    Relaxed,
+}
+
+impl FromStr for Durability {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "strict" => Ok(Self::Strict),
+            "relaxed" => Ok(Self::Relaxed),
+            _ => Err("it takes strict or relaxed"),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Strict => "strict",
+            Self::Relaxed => "relaxed",
+        })
     }
 }
 

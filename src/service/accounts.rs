@@ -120,7 +120,7 @@ impl Service {
             account.add_token(record, &context)
         };
         self.records.commit_access(change).await?;
-        self.outbox.notify_one();
+        self.outbox.ring();
         Ok(NewToken { token, id, out_of_reach, revoked })
     }
 
@@ -158,7 +158,7 @@ impl Service {
             return Ok(());
         }
         self.records.commit_access(account.revoke_token(token, &self.operator())).await?;
-        self.outbox.notify_one();
+        self.outbox.ring();
         Ok(())
     }
 }

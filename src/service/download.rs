@@ -188,7 +188,7 @@ impl Lease {
             times: self.service.rules.leases,
         };
         let answer = self.service.records.lease(request).await;
-        self.service.outbox.notify_one();
+        self.service.outbox.ring();
         answer
     }
 
@@ -232,7 +232,7 @@ impl Lease {
                 }
             }
         }
-        self.service.due.notify_one();
+        self.service.due.ring();
     }
 }
 

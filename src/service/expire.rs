@@ -7,10 +7,10 @@ use crate::clock::Timestamp;
 use crate::failpoint;
 use crate::metrics::Layer;
 use crate::storage::StoreError;
-pub use crate::storage::records::Claim;
-use crate::storage::records::Record;
+pub use crate::storage::records::{Claim, Heard};
+use crate::storage::records::{Claimed, Record};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
-use crate::transfer::{Change, Due, State, Transfer, falls_due};
+use crate::transfer::{Change, Due, State, Transfer, TransferId, falls_due};
 
 /// The most transfers that are claimed at once.
 pub const BATCH: usize = 500;
@@ -48,12 +48,29 @@ impl Pass {
 }
 
 impl Service {
-    /// Claims a batch of what is due, ends it in one go, and says whose objects must go.
+    /// Claims a batch of what is due in a shard, ends it in one go, and says whose objects must go.
     ///
     /// # Errors
     /// The record store's; single items that fail are logged, and come back when their claim runs out.
-    pub async fn expire_due(&self, what: Claim) -> Result<Pass, ServiceError> {
-        let claimed = self.records.claim(what, BATCH, CLAIM).await?;
+    pub async fn expire_due(&self, shard: u8, what: Claim) -> Result<Pass, ServiceError> {
+        self.expire_claimed(self.records.claim(shard, what, BATCH, CLAIM).await?, Layer::Index).await
+    }
+
+    /// The same for these, which the store told of, as far as they are due.
+    ///
+    /// # Errors
+    /// As [`Service::expire_due`].
+    pub async fn expire_these(
+        &self,
+        shard: u8,
+        what: Claim,
+        ids: &[TransferId],
+    ) -> Result<Pass, ServiceError> {
+        let claimed = self.records.claim_these(shard, what, ids, CLAIM).await?;
+        self.expire_claimed(claimed, Layer::Notification).await
+    }
+
+    async fn expire_claimed(&self, claimed: Claimed, layer: Layer) -> Result<Pass, ServiceError> {
         let mut pass = Pass { claimed: claimed.transfers.len(), ..Pass::default() };
         let records = self.records.transfers(claimed.transfers).await?;
         let decisions = records.into_iter().map(|record| async move {
@@ -83,7 +100,7 @@ impl Service {
         if done.ended > 0 {
             failpoint::hit("after_end");
         }
-        self.metrics.noticed(Layer::Index, done.ended);
+        self.metrics.noticed(layer, done.ended);
         pass.changed = done.changed;
         Ok(pass)
     }
@@ -97,8 +114,8 @@ impl Service {
             let times = self.rules.leases;
             let op = LeaseOp::EndDue;
             self.records.lease(LeaseRequest { team, transfer: id, op, context, times }).await?;
-            self.outbox.notify_one();
-            self.due.notify_one();
+            self.outbox.ring();
+            self.due.ring();
         }
         Ok(due)
     }
@@ -109,7 +126,7 @@ impl Service {
         }
         let ends: Vec<bool> = changes.iter().map(|change| change.record().state() == State::Ended).collect();
         let done = self.records.commit_all(changes).await;
-        self.outbox.notify_one();
+        self.outbox.ring();
         for error in done.iter().filter_map(|done| done.as_ref().err()) {
             // A conflict: another end came first, and there is nothing left to do.
             if !matches!(error, StoreError::Conflict) {

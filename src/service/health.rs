@@ -27,7 +27,11 @@ impl Service {
             (!audit.ready)
                 .then(|| "not written, or too far behind; the log of the service says why".to_owned()),
         );
+        if audit.elsewhere {
+            health.lines.push("audit relay: another instance has the log".to_owned());
+        }
         health.lines.push(self.room_line().await);
+        health.lines.extend(self.records.remarks().into_iter().map(|remark| format!("records: {remark}")));
         health.lines.push("audit anchor: none: a cut at the end of the audit log cannot be seen".to_owned());
         health
     }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use crate::audit::AuditGate;
 use crate::clock::Clock;
 use crate::crypto::KekRing;
@@ -16,6 +14,7 @@ use crate::transfer::{Actor, Context, InstanceId, OperationId};
 
 mod accounts;
 mod append;
+mod bell;
 mod buffers;
 mod complete;
 mod create;
@@ -40,11 +39,12 @@ mod upload;
 mod view;
 
 pub use accounts::{KeySource, NewToken, TokenKind};
+pub use bell::Bell;
 pub use buffers::Buffers;
 pub use complete::Sent;
 pub use download::{Chunk, Download, Holder};
 pub use error::ServiceError;
-pub use expire::{BATCH, Claim, Pass};
+pub use expire::{BATCH, Claim, Heard, Pass};
 pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
@@ -97,9 +97,9 @@ pub struct Service {
     /// This process.
     pub instance: InstanceId,
     /// Rung when something may have become due.
-    pub due: Arc<Notify>,
+    pub due: Bell,
     /// Rung when there is something to relay.
-    pub outbox: Arc<Notify>,
+    pub outbox: Bell,
     /// Refusals that are not yet on record.
     pub refusals: Refusals,
     /// What is counted of all this.
@@ -143,9 +143,9 @@ impl Service {
             self.metrics.retried(Store::Records, "commit");
             done = self.records.commit(change).await;
         }
-        self.outbox.notify_one();
+        self.outbox.ring();
         if ends {
-            self.due.notify_one();
+            self.due.ring();
         }
         done
     }

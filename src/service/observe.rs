@@ -51,7 +51,10 @@ impl Service {
         let front = self.records.front(now.after(AHEAD), PLACES).await?;
         let which = front.iter().map(|place| (place.team, place.transfer)).collect();
         let records = self.records.transfers(which).await?;
-        let outbox = self.records.outbox_length().await?.entries;
+        let mut outbox = 0;
+        for shard in 0..self.records.shards() {
+            outbox += self.records.outbox_length(shard).await?.entries;
+        }
         let mut waiting =
             Waiting { oldest_overdue: Duration::ZERO, oldest_undeleted: Duration::ZERO, outbox };
         for (place, record) in front.iter().zip(records) {

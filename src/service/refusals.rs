@@ -68,7 +68,7 @@ impl Service {
             }
             return Err(error.into());
         }
-        self.outbox.notify_one();
+        self.outbox.ring();
         Ok(noted.len())
     }
 }

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Service, ServiceError};
 use crate::crypto::Layout;
 use crate::storage::Reserve;
+use crate::storage::records::StoreRoom;
 
 /// The room that was promised, and what is set aside beside it.
 #[derive(Debug)]
 pub struct Room {
     reserve: Arc<Reserve>,
     promised: Arc<Mutex<u64>>,
+    /// For what the record store has room.
+    records: Mutex<StoreRoom>,
     /// One look at the disk at a time: between the look and the promise nobody else promises.
     deciding: tokio::sync::Mutex<()>,
 }
@@ -26,7 +29,12 @@ impl Room {
     /// Nothing is promised yet.
     #[must_use]
     pub fn new(reserve: Arc<Reserve>) -> Self {
-        Self { reserve, promised: Arc::default(), deciding: tokio::sync::Mutex::default() }
+        let records = Mutex::default();
+        Self { reserve, promised: Arc::default(), records, deciding: tokio::sync::Mutex::default() }
+    }
+
+    fn records(&self) -> StoreRoom {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The disk was met full, and what was set aside is in use.
@@ -64,6 +72,9 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Full`].
     pub(super) async fn promise(&self, length: Option<u64>) -> Result<Promise, ServiceError> {
+        if let StoreRoom::ForDownloads(why) | StoreRoom::ForEnds(why) = self.room.records() {
+            return Err(ServiceError::Full(why));
+        }
         let part = self.blobs.part_size() as u64;
         let bytes = length
             .map_or(part, |length| Layout::of_plaintext(length).map_or(length, |layout| layout.ciphertext()));
@@ -104,6 +115,9 @@ impl Service {
 
     /// A download leaves the last of the room to what ends transfers.
     pub(super) async fn room_for_a_download(&self) -> Result<(), ServiceError> {
+        if let StoreRoom::ForEnds(why) = self.room.records() {
+            return Err(ServiceError::Unavailable(why));
+        }
         if !self.room.is_short() {
             return Ok(());
         }
@@ -139,8 +153,43 @@ impl Service {
         }
     }
 
+    /// Asks the record store for what it has room.
+    ///
+    /// # Errors
+    /// The record store's; then what it said before holds.
+    pub async fn look_at_records(&self) -> Result<(), ServiceError> {
+        let room = self.records.room().await?;
+        let before = std::mem::replace(
+            &mut *self.room.records.lock().unwrap_or_else(PoisonError::into_inner),
+            room.clone(),
+        );
+        // Told when it changes, not with every number in it.
+        if std::mem::discriminant(&before) != std::mem::discriminant(&room) {
+            match room {
+                StoreRoom::Enough => tracing::info!("the record store has room again"),
+                StoreRoom::ForDownloads(why) => {
+                    tracing::error!(why, "no uploads: the record store is short of room");
+                }
+                StoreRoom::ForEnds(why) => {
+                    tracing::error!(why, "no uploads and no downloads: the record store is short of room");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What `/readyz` says of the room.
     pub(super) async fn room_line(&self) -> String {
+        match self.room.records() {
+            StoreRoom::Enough => {}
+            StoreRoom::ForDownloads(_) => {
+                return "room: short in the record store: uploads are refused, the log of the service says why".to_owned();
+            }
+            StoreRoom::ForEnds(_) => {
+                return "room: short in the record store: uploads and downloads are refused, the log of the service says why"
+                    .to_owned();
+            }
+        }
         match self.look(0).await {
             Ok(()) => "room: ok".to_owned(),
             Err(_) => "room: short: uploads are refused, the log of the service says why".to_owned(),

@@ -76,7 +76,8 @@ impl Service {
             }
             // The first start was cut off between the two.
             (Some(id), None)
-                if self.blobs.list(None, 1).await?.is_empty() && self.records.next_due().await?.is_none() =>
+                if self.blobs.list(None, 1).await?.is_empty()
+                    && self.records.next_due(0).await?.is_none() =>
             {
                 self.blobs.set_store_id(&id).await?;
             }

@@ -59,7 +59,7 @@ impl Service {
             event.outcome = crate::transfer::Outcome::Refused;
             event.count = Some(report.orphans as u64);
             self.records.append(vec![event]).await?;
-            self.outbox.notify_one();
+            self.outbox.ring();
             return Ok(report);
         }
         if !unfinished.is_empty() {
@@ -96,7 +96,7 @@ impl Service {
             event
         });
         self.records.append(events.collect()).await?;
-        self.outbox.notify_one();
+        self.outbox.ring();
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, SlotOwner, State, TeamId, TokenId, Touch, Transfer, TransferId,
 };
 
+pub mod redis;
 pub mod sqlite;
 
 /// Why the record store did not do what was asked.
@@ -36,6 +37,12 @@ pub enum StoreError {
     /// same operation id.
     #[error("the record store failed: {0}")]
     Unavailable(String),
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unavailable(format!("a record is damaged: {error}"))
+    }
 }
 
 /// A transfer with what stands beside its core.
@@ -91,12 +98,33 @@ pub struct Claimed {
 /// A place in the due index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// When its turn comes. A claim or a pause between two attempts has moved it on.
+    /// When its turn comes. A claim or a pause between two attempts may have moved it on.
     pub due: Timestamp,
     /// The team.
     pub team: TeamId,
     /// The transfer.
     pub transfer: TransferId,
+}
+
+/// For what a store has room left.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum StoreRoom {
+    /// For all.
+    #[default]
+    Enough,
+    /// Not for new uploads; why.
+    ForDownloads(String),
+    /// Not for new downloads either; why.
+    ForEnds(String),
+}
+
+/// What a store tells by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// It listens from now on; what came before is in the index.
+    Again,
+    /// The keys of this transfer expired.
+    Expired(TransferId),
 }
 
 /// What happened to a lease operation.
@@ -152,6 +180,22 @@ pub struct OutboxLength {
 /// half-way it may still be applied, and can be sent again under the same operation id.
 #[async_trait]
 pub trait RecordStore: Send + Sync {
+    /// Into how many parts the store is divided, each with a due index, an outbox and a numbering of its own.
+    fn shards(&self) -> u8 {
+        1
+    }
+
+    /// What an operator should know of this store, a line each, for anybody to read: what a crash may undo, what does not
+    /// work as it should.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// For what it has room left. What ends makes room.
+    async fn room(&self) -> Result<StoreRoom, StoreError> {
+        Ok(StoreRoom::Enough)
+    }
+
     /// The store's clock.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
@@ -202,36 +246,59 @@ pub trait RecordStore: Send + Sync {
     /// [`StoreError::TouchRefused`].
     async fn touch(&self, touch: Touch) -> Result<(), StoreError>;
 
-    /// Up to `limit` transfers that are due, earliest first, each put off for `lease` so that nobody else takes it.
+    /// Up to `limit` transfers of a shard that are due, earliest first, each put off for `lease` so that nobody else takes it.
     async fn claim(
         &self,
+        shard: u8,
         what: Claim,
         limit: usize,
         lease: std::time::Duration,
     ) -> Result<Claimed, StoreError>;
 
+    /// [`RecordStore::claim`] of these, as far as they are due.
+    async fn claim_these(
+        &self,
+        shard: u8,
+        what: Claim,
+        ids: &[TransferId],
+        lease: std::time::Duration,
+    ) -> Result<Claimed, StoreError>;
+
+    /// Tells which keys of a shard expire, for as long as anybody listens; a lost connection is made anew. Ends at once where the store
+    /// has no such signal. What cannot be told is left out: the index has it.
+    async fn listen(&self, shard: u8, tell: tokio::sync::mpsc::Sender<Heard>) {
+        let _ = (shard, tell);
+    }
+
     /// Puts the purge of an ended transfer off until `at`, and counts the attempt. Where nothing is left to purge it
     /// changes nothing.
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError>;
 
-    /// The earliest instant in the due index.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// The earliest instant in the due index of a shard.
+    async fn next_due(&self, shard: u8) -> Result<Option<Timestamp>, StoreError>;
 
     /// Up to `limit` places of the due index that are not after `until`, earliest first, claimed ones among them. Claims
     /// nothing.
     async fn front(&self, until: Timestamp, limit: usize) -> Result<Vec<Place>, StoreError>;
 
-    /// Adds events that belong to no change: refusals, what the sweep did. Sent again, an id that is there changes nothing.
+    /// Adds events that belong to no change, to the outbox of shard 0: refusals, what the sweep did. Sent again, an id that is there changes nothing.
     async fn append(&self, events: Vec<Event>) -> Result<(), StoreError>;
 
     /// Up to `limit` events after `after`, in order.
-    async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+    async fn outbox(&self, shard: u8, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
 
     /// Drops the events up to `seq`, which are in the log.
-    async fn trim(&self, seq: u64) -> Result<(), StoreError>;
+    async fn trim(&self, shard: u8, seq: u64) -> Result<(), StoreError>;
 
     /// How long the outbox is.
-    async fn outbox_length(&self) -> Result<OutboxLength, StoreError>;
+    async fn outbox_length(&self, shard: u8) -> Result<OutboxLength, StoreError>;
+
+    /// Numbers of events go on after `to`; events with numbers up to that are dropped, and `events` are added anew. For a
+    /// store that went back to an older state than the log has.
+    async fn roll_forward(&self, shard: u8, to: u64, events: Vec<Event>) -> Result<(), StoreError>;
+
+    /// Those of these transfers that are there, with their teams. For the relay alone: whoever asks for others has a team.
+    async fn teams(&self, ids: &[TransferId]) -> Result<Vec<(TeamId, TransferId)>, StoreError>;
 
     /// Where these transfers stand, in order; absent: there is no such record. For the sweep.
     async fn states(&self, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError>;

@@ -18,17 +18,20 @@ const AT_ONCE: usize = 6;
 /// Batches that wait for their objects to be deleted; past it only ends are claimed.
 const WAITING: usize = 2;
 
-/// Ends due transfers until told to stop; one batch is never cut. Ends never wait for deletions: nothing is handed over to
+/// Ends due transfers of a shard until told to stop; one batch is never cut. Ends never wait for deletions: nothing is handed over to
 /// be deleted before the last that is due has ended.
-pub async fn run(service: Arc<Service>, stop: CancellationToken) {
+pub async fn run(service: Arc<Service>, shard: u8, stop: CancellationToken) {
     let (hand_over, to_purge) = mpsc::channel(WAITING);
     let mut told = String::new();
+    let due = service.due.of(shard);
     let purging = tokio::spawn(purge(Arc::clone(&service), to_purge));
     loop {
-        let ended = end(&service, &stop).await;
+        let ended = end(&service, shard, &stop).await;
         let what = if hand_over.capacity() == 0 { Claim::Live } else { Claim::All };
         let pass = match ended {
-            Ok(ended) if what == Claim::All => service.expire_due(what).await.map(|rest| ended.and(rest)),
+            Ok(ended) if what == Claim::All => {
+                service.expire_due(shard, what).await.map(|rest| ended.and(rest))
+            }
             ended => ended,
         };
         let more = match pass {
@@ -70,8 +73,8 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
         if !more {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = service.due.notified() => {}
-                () = next(&service, what) => {}
+                () = due.notified() => {}
+                () = next(&service, shard, what) => {}
             }
         }
     }
@@ -80,15 +83,15 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
 }
 
 /// Ends the living that are due. In a flood several batches are under way: one is written while others are read.
-async fn end(service: &Service, stop: &CancellationToken) -> Result<Pass, ServiceError> {
-    let first = service.expire_due(Claim::Live).await?;
+async fn end(service: &Service, shard: u8, stop: &CancellationToken) -> Result<Pass, ServiceError> {
+    let first = service.expire_due(shard, Claim::Live).await?;
     if first.claimed < BATCH {
         return Ok(first);
     }
     let in_turn = async || {
         let mut all = Pass::default();
         loop {
-            let pass = service.expire_due(Claim::Live).await?;
+            let pass = service.expire_due(shard, Claim::Live).await?;
             let more = pass.claimed == BATCH && !stop.is_cancelled();
             all = all.and(pass);
             if !more {
@@ -101,14 +104,14 @@ async fn end(service: &Service, stop: &CancellationToken) -> Result<Pass, Servic
 }
 
 /// Ends at the next deadline, or when it is time to look again.
-async fn next(service: &Service, claimed: Claim) {
+async fn next(service: &Service, shard: u8, claimed: Claim) {
     let jitter = Duration::from_millis(rand::random_range(0..100));
     let look = service.clock.now().after(LOOK_EVERY + jitter);
     if claimed == Claim::Live {
         // What is due may be deletions that have to wait; a deletion that is done rings.
         return service.clock.sleep_until(look).await;
     }
-    let at = match service.records.next_due().await {
+    let at = match service.records.next_due(shard).await {
         Ok(Some(due)) => due.min(look),
         Ok(None) | Err(_) => look,
     };
@@ -122,6 +125,6 @@ async fn purge(service: Arc<Service>, mut waiting: mpsc::Receiver<Vec<Transfer>>
         let asked = transfers.len();
         let purged = service.purge(transfers).await;
         tracing::debug!(asked, purged, "purge pass");
-        service.due.notify_one();
+        service.due.ring();
     }
 }

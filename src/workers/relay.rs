@@ -56,3 +56,12 @@ pub async fn run(mut relay: Relay, wake: Arc<Notify>, stop: CancellationToken) {
         Err(_) => tracing::error!("audit relay stopped before it was through; events wait in the outbox"),
     }
 }
+
+/// Where another instance has the log: sees how far it is behind, until told to stop.
+pub async fn watch(mut relay: Relay, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(IDLE)).await.is_some() {
+        if let Err(error) = relay.look().await {
+            relay.failed(&error, IDLE);
+        }
+    }
+}

@@ -13,6 +13,12 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     let mut told = String::new();
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        if let Err(error) = service.look_at_records().await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the record store does not say how full it is"
+            );
+        }
         match service.keep_room().await {
             Ok(_) => told.clear(),
             Err(error) => {

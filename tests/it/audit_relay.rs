@@ -65,7 +65,7 @@ impl Home {
     }
 
     async fn drained(&self) {
-        wait_for(async || self.records.outbox_length().await.unwrap().entries == 0).await;
+        wait_for(async || self.records.outbox_length(0).await.unwrap().entries == 0).await;
     }
 }
 
@@ -91,7 +91,7 @@ async fn every_event_is_in_the_log_once_over_restarts_and_none_waits() {
         home.drained().await;
         home.add(2).await;
         relay.stop().await;
-        assert_eq!(home.records.outbox_length().await.unwrap().entries, 0, "the last drain");
+        assert_eq!(home.records.outbox_length(0).await.unwrap().entries, 0, "the last drain");
     }
     let report = verify(&home.audit()).unwrap();
     assert_eq!((report.lines(), report.shards[0].last.unwrap().seq), (2510, 2510));
@@ -167,7 +167,7 @@ async fn a_record_store_older_than_its_log_is_refused_also_when_it_went_on() {
     wait_for(async || relay.gate.status().text.contains("another one under that number")).await;
     assert!(relay.gate.downloads().is_err());
     relay.stop().await;
-    assert_eq!(restored.records.outbox_length().await.unwrap().entries, 6);
+    assert_eq!(restored.records.outbox_length(0).await.unwrap().entries, 6);
     assert_eq!(verify(&newest.audit()).unwrap().lines(), 5);
 }
 
@@ -207,7 +207,7 @@ async fn a_disk_that_does_not_answer_closes_the_gate_until_it_does() {
     assert!(running.gate.uploads().is_err());
     let status = running.gate.status();
     assert!(!status.ready && status.text.contains("a write takes longer"), "{}", status.text);
-    assert_eq!(home.records.outbox_length().await.unwrap().entries, 1, "it waits in the outbox");
+    assert_eq!(home.records.outbox_length(0).await.unwrap().entries, 1, "it waits in the outbox");
 
     tokio::task::spawn_blocking(move || fs::write(lost, "3-4\n")).await.unwrap().unwrap();
     running.gate.opened().await;

@@ -57,8 +57,7 @@ async fn with_the_reaper_on_keys_and_objects_are_gone_within_a_second() {
     let mut server = super::serve(&[]).await;
     let link = server.send("a.txt", noise(300_000, 1), "expires=2s").await;
     let deadline = deadline_of(&server, &link).await;
-    let database = server.data().join("burnbag.db");
-    let slots = slots(&database);
+    let slots = server.stores.slots(&server.data());
     assert_eq!(slots.len(), 2, "the owner's and the link's");
     let ended = wait_for("the transfer to end", || async {
         let transfer = server.transfer(&link.transfer).await;
@@ -77,7 +76,7 @@ async fn with_the_reaper_on_keys_and_objects_are_gone_within_a_second() {
         (server.transfer(&link.transfer).await["state"] == "purged").then_some(())
     })
     .await;
-    assert_eq!(self::slots(&database), Vec::<Vec<u8>>::new());
+    assert_eq!(server.stores.slots(&server.data()), Vec::<Vec<u8>>::new());
     wait_for("the events", || async {
         (count(&server, &link.transfer, "transfer.purged") == 1).then_some(())
     })
@@ -85,22 +84,12 @@ async fn with_the_reaper_on_keys_and_objects_are_gone_within_a_second() {
     assert_eq!(count(&server, &link.transfer, "transfer.expired"), 1);
     // The end of the process is a checkpoint like the one of every minute.
     server.stop().await;
-    let wal = server.data().join("burnbag.db-wal");
-    for file in [&database, &wal] {
-        let bytes = std::fs::read(file).unwrap_or_default();
+    for file in server.stores.forgetful_files(&server.data()) {
+        let bytes = std::fs::read(&file).unwrap_or_default();
         for slot in &slots {
             assert!(!holds(&bytes, slot), "a destroyed slot is in {}", file.display());
         }
     }
-}
-
-/// The bytes of every slot.
-fn slots(database: &std::path::Path) -> Vec<Vec<u8>> {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let db = rusqlite::Connection::open_with_flags(database, flags).unwrap();
-    let mut slots = db.prepare("SELECT slot FROM slots").unwrap();
-    let slots = slots.query_map([], |row| row.get(0)).unwrap();
-    slots.collect::<Result<_, _>>().unwrap()
 }
 
 /// By a stretch from the middle, so that a row that was overwritten in part is found too.
@@ -250,7 +239,7 @@ async fn ten_thousand_transfers_due_at_once_are_ended_within_a_second() {
     // The due index alone is asked meanwhile: to read the log again and again would take the processor from the reaper.
     let records = &running.service.records;
     wait_for("all to be claimed", || async {
-        records.next_due().await.unwrap().is_none_or(|due| due > deadline).then_some(())
+        records.next_due(0).await.unwrap().is_none_or(|due| due > deadline).then_some(())
     })
     .await;
     wait_for("all to be in the log", || async {

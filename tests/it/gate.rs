@@ -1,6 +1,7 @@
 //! A way to a server that a test holds shut, opens and breaks: no download ends before the test lets it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,6 +28,8 @@ struct Ways {
     cuts: watch::Sender<u32>,
     /// What went up, a connection each.
     up: Mutex<Vec<Vec<u8>>>,
+    /// No new ones.
+    shut: AtomicBool,
     /// The status of each answer.
     answers: Mutex<Vec<u16>>,
     /// Nothing comes down any more once a head with all of these went up.
@@ -44,18 +47,19 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (down, cuts) = (watch::Sender::new((allowed, 0)), watch::Sender::new(0));
-        let ways = Arc::new(Ways {
-            down,
-            cuts,
-            up: Mutex::default(),
-            answers: Mutex::default(),
-            trap: Mutex::default(),
-        });
+        let (up, answers, shut, trap) =
+            (Mutex::default(), Mutex::default(), AtomicBool::default(), Mutex::default());
+        let ways = Arc::new(Ways { down, cuts, up, shut, answers, trap });
         let (shared, to) = (Arc::clone(&ways), server.to_owned());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (ways, server) = (Arc::clone(&shared), TcpStream::connect(&to).await.unwrap());
-                tokio::spawn(async move { ways.lead(client, server).await });
+                // A server that is gone takes nobody, and neither does a gate that is shut.
+                if !shared.shut.load(Ordering::SeqCst)
+                    && let Ok(server) = TcpStream::connect(&to).await
+                {
+                    let ways = Arc::clone(&shared);
+                    tokio::spawn(async move { ways.lead(client, server).await });
+                }
             }
         });
         Self { url, server: format!("http://{server}"), ways, accepting }
@@ -79,6 +83,11 @@ impl Gate {
             Some(line[at..].to_owned())
         };
         lines.filter_map(line).collect()
+    }
+
+    /// New connections are closed at once; those that there are stay.
+    pub fn shut(&self, shut: bool) {
+        self.ways.shut.store(shut, Ordering::SeqCst);
     }
 
     /// The link as it is behind the gate.

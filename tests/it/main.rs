@@ -56,11 +56,22 @@ mod metrics;
 mod metrics_support;
 mod minio;
 mod names;
+#[allow(dead_code, reason = "what a file lends to others is used from the first of the two")]
+mod on_redis;
+#[allow(dead_code, reason = "what a file lends to others is used from the first of the two")]
+mod on_redis_and_minio;
 mod open_files;
 mod options;
 mod pages;
 mod ranges;
 mod record_contract;
+mod redis_clock;
+mod redis_cluster;
+mod redis_expiry;
+mod redis_room;
+mod redis_serve;
+mod redis_server;
+mod redis_store;
 mod refusals;
 mod round_trip;
 mod s3_service;

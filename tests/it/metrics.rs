@@ -348,18 +348,18 @@ async fn what_is_overdue_is_seen_though_it_is_claimed_or_put_off() {
     clock.advance(Duration::from_secs(26));
     assert_eq!(seen().await, (25, 0));
     // Claimed by somebody who never comes back: its place in the index has moved on, the truth has not.
-    let claimed = service.records.claim(Claim::All, 1, Duration::from_secs(30)).await.unwrap();
+    let claimed = service.records.claim(0, Claim::All, 1, Duration::from_secs(30)).await.unwrap();
     assert_eq!(claimed.transfers.len(), 1);
     assert_eq!(seen().await, (25, 0));
     clock.advance(Duration::from_secs(30));
     assert_eq!(seen().await, (55, 0));
-    let pass = service.expire_due(Claim::All).await.unwrap();
+    let pass = service.expire_due(0, Claim::All).await.unwrap();
     assert_eq!(pass.changed, 2);
     assert_eq!(seen().await, (0, 0), "ended just now");
     clock.advance(Duration::from_secs(40));
     assert_eq!(seen().await, (40, 40));
     // A deletion that failed is put off; its objects are still there.
-    let pass = service.expire_due(Claim::All).await.unwrap();
+    let pass = service.expire_due(0, Claim::All).await.unwrap();
     assert_eq!(pass.purge.len(), 2);
     for transfer in &pass.purge {
         let later = START.after(Duration::from_secs(105 + 300));

@@ -10,7 +10,7 @@ use burnbag::storage::records::sqlite::SqliteRecords;
 use burnbag::storage::{RecordStore, StoreError};
 use burnbag::transfer::Event;
 
-use crate::sample::START;
+use crate::sample::{SHARD, START};
 
 mod access;
 mod commits;
@@ -29,8 +29,8 @@ pub struct Made {
     pub _keep: Box<dyn std::any::Any + Send>,
 }
 
-#[expect(clippy::unused_async, reason = "a store behind a network is awaited")]
-async fn make_sqlite() -> Made {
+pub async fn make_sqlite(_room: &str) -> Made {
+    SHARD.set(0);
     let directory = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(START);
     let store = SqliteRecords::open(&directory.path().join("records.db"), Arc::new(clock.clone())).unwrap();
@@ -43,7 +43,7 @@ macro_rules! record_contract {
             mod $room {$(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    let made = $make().await;
+                    let made = $make(stringify!($room)).await;
                     crate::record_contract::$room::$name(made.store.clone(), made.clock.clone()).await;
                 }
             )+}
@@ -90,6 +90,7 @@ macro_rules! record_contract {
                 a_batch_is_read_in_its_order_and_only_with_the_right_team
                 two_claimers_never_get_the_same_transfer
                 a_claim_is_earliest_first_and_bounded
+                of_named_ones_those_that_are_due_are_claimed
                 a_purge_that_failed_is_tried_again_later
                 each_state_has_its_instant
                 the_front_shows_claimed_places_too_and_claims_nothing
@@ -98,6 +99,7 @@ macro_rules! record_contract {
                 numbers_are_dense_whatever_conflicts_beside
                 appended_twice_is_there_once
                 numbers_go_on_after_everything_was_trimmed
+                rolled_forward_numbers_go_on_after_the_logs
                 a_page_of_the_outbox_goes_on_where_the_last_ended
             }
             access {
@@ -112,16 +114,18 @@ macro_rules! record_contract {
 }
 
 record_contract!(sqlite, crate::record_contract::make_sqlite);
+record_contract!(redis, crate::redis_clock::make_redis);
+record_contract!(redis_cluster, crate::redis_clock::make_cluster);
 
 /// Every event in the outbox; checks that its numbers are dense from `first` and no event is there twice.
 pub async fn all_events(store: &Store, first: u64) -> Vec<Event> {
-    let entries = store.outbox(0, 100_000).await.unwrap();
+    let entries = store.outbox(0, 0, 100_000).await.unwrap();
     for (seq, entry) in (first..).zip(&entries) {
         assert_eq!(entry.seq, seq, "numbers are dense");
     }
     let ids: BTreeSet<&str> = entries.iter().map(|entry| entry.event.id.as_str()).collect();
     assert_eq!(ids.len(), entries.len(), "no event is there twice");
-    let length = store.outbox_length().await.unwrap();
+    let length = store.outbox_length(0).await.unwrap();
     assert_eq!(length.entries, entries.len() as u64);
     assert_eq!(length.last, entries.last().map_or(first - 1, |last| last.seq));
     entries.into_iter().map(|entry| entry.event).collect()

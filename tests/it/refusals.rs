@@ -4,7 +4,7 @@ use reqwest::Response;
 use reqwest::header::HeaderMap;
 
 use crate::bad_input::{empties, put};
-use crate::support::{Link, Server, run, text, wait_for};
+use crate::support::{Link, run, text, wait_for};
 
 /// All of an answer but what differs each time.
 async fn whole(answer: Response) -> (u16, HeaderMap, String) {
@@ -16,7 +16,7 @@ async fn whole(answer: Response) -> (u16, HeaderMap, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_one_404_for_every_link_that_does_not_open() {
-    let server = Server::with(&[("BURNBAG_LEASE_RETRY", "1s")]).await;
+    let server = super::serve(&[("BURNBAG_LEASE_RETRY", "1s")]).await;
     let client = reqwest::Client::new();
     let live = server.send("f", "what", "").await;
     let other = server.send("f", "what", "").await;
@@ -59,7 +59,7 @@ async fn there_is_one_404_for_every_link_that_does_not_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_challenge_is_one_that_its_client_can_use() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let link = server.send("f", "what", "").await;
     let id = link.url.rsplit('/').next().unwrap();
@@ -98,7 +98,7 @@ async fn a_challenge_is_one_that_its_client_can_use() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_curl_sees_why_a_large_body_is_refused() {
-    let server = Server::with(&[("BURNBAG_MAX_UPLOAD_BYTES", "1MiB")]).await;
+    let server = super::serve(&[("BURNBAG_MAX_UPLOAD_BYTES", "1MiB")]).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(60_000_000).unwrap();
     let (path, url) = (file.path().to_str().unwrap(), format!("{}/f", server.url));
@@ -127,7 +127,7 @@ async fn real_curl_sees_why_a_large_body_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_has_the_form_that_its_client_reads() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let tool = client.get(format!("{}/nothing", server.url)).send().await.unwrap();
     assert_eq!(tool.headers()["content-type"], "text/plain; charset=utf-8");
@@ -152,7 +152,7 @@ async fn a_refusal_has_the_form_that_its_client_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_requests_than_allowed_are_429_and_on_record_once() {
-    let mut server = Server::start().await;
+    let mut server = super::serve(&[]).await;
     server.stop().await;
     server.set("BURNBAG_RATE", "1/s, burst 8");
     server.start_again().await;
@@ -180,7 +180,7 @@ async fn more_requests_than_allowed_are_429_and_on_record_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_on_record_one_line_a_kind() {
-    let mut server = Server::start().await;
+    let mut server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let link = server.send("f", "what", "").await;
     for _ in 0..3 {

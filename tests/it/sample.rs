@@ -1,5 +1,6 @@
 //! Small transfers to try things on.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use burnbag::clock::Timestamp;
@@ -39,10 +40,15 @@ pub fn holder(n: u8) -> HolderId {
     HolderId::from_bytes([n; 16])
 }
 
-/// A link id that no other transfer has.
+thread_local! {
+    /// The shard of the store that a test of this thread is on; whoever makes a store says it.
+    pub static SHARD: Cell<u8> = const { Cell::new(0) };
+}
+
+/// A link id of the test's shard that no other transfer has.
 pub fn link_of(transfer: TransferId, n: u8) -> LinkId {
     let mut bytes = *transfer.as_bytes();
-    bytes[0] = n;
+    bytes[..2].copy_from_slice(&[n, SHARD.get()]);
     bytes.rotate_left(1);
     LinkId::from_bytes(bytes)
 }

@@ -44,7 +44,7 @@ impl Running {
 
     /// Where the only transfer stands.
     async fn state(&self) -> (TransferId, State) {
-        let entries = self.app.service.records.outbox(0, 10_000).await.unwrap();
+        let entries = self.app.service.records.outbox(0, 0, 10_000).await.unwrap();
         let id = entries.iter().find_map(|entry| entry.event.transfer).unwrap();
         let record = self.app.service.records.transfer(self.caller.team.id, id).await.unwrap().unwrap();
         (id, record.transfer.state())
@@ -71,7 +71,7 @@ async fn a_form_of_many_small_files_lives_as_long_as_it_goes_on() {
         };
         wait_for("the next file to be on record", files).await;
         running.clock.advance(Duration::from_mins(4));
-        running.app.service.expire_due(Claim::All).await.unwrap();
+        running.app.service.expire_due(0, Claim::All).await.unwrap();
         assert_eq!(running.state().await.1, State::Uploading, "after {} minutes", n * 4);
     }
     sending.end_file().await.unwrap();
@@ -81,7 +81,7 @@ async fn a_form_of_many_small_files_lives_as_long_as_it_goes_on() {
     // And ends where it does not go on.
     let silent = running.send().await;
     running.clock.advance(Duration::from_mins(15));
-    assert_eq!(running.app.service.expire_due(Claim::All).await.unwrap().changed, 1);
+    assert_eq!(running.app.service.expire_due(0, Claim::All).await.unwrap().changed, 1);
     drop(silent);
 }
 
@@ -103,7 +103,7 @@ async fn an_upload_whose_token_is_revoked_ends_and_leaves_nothing() {
     }
     assert!(matches!(refused, Some(ServiceError::TokenInvalid)), "{refused:?}");
     assert_eq!(running.state().await.1, State::Ended);
-    let pass = service.expire_due(Claim::All).await.unwrap();
+    let pass = service.expire_due(0, Claim::All).await.unwrap();
     service.purge(pass.purge).await;
     assert_eq!(running.state().await.1, State::Purged);
     for place in ["objects/o", "tmp"] {

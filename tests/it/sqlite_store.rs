@@ -96,7 +96,7 @@ async fn a_second_process_writes_beside_a_busy_one() {
     drop(command);
     assert_eq!(serve.account("admin").await.unwrap().unwrap().id, owner());
     busy.await.unwrap();
-    let entries = serve.outbox(0, 10_000).await.unwrap();
+    let entries = serve.outbox(0, 0, 10_000).await.unwrap();
     assert_eq!(entries.len(), 100 * 5 + 2);
     assert!((1..).zip(&entries).all(|(seq, entry)| entry.seq == seq), "one numbering for both");
 }
@@ -120,15 +120,15 @@ async fn a_store_that_was_closed_has_everything_when_it_is_opened_again() {
     let store = SqliteRecords::open(&path, clock()).unwrap();
     let change = available(team(1), HOUR, &[1], Some(1), &system(START));
     store.commit(change.clone()).await.unwrap();
-    let last = store.outbox_length().await.unwrap().last;
-    store.trim(last).await.unwrap();
+    let last = store.outbox_length(0).await.unwrap().last;
+    store.trim(0, last).await.unwrap();
     drop(store);
     let store = SqliteRecords::open(&path, clock()).unwrap();
     let found = store.transfer(team(1), change.id()).await.unwrap().unwrap();
     assert_eq!(found.transfer, *change.record());
     assert!(store.slot(team(1), change.id(), SlotOwner::Owner).await.unwrap().is_some());
     store.commit(change.record().clone().delete(&system(START)).unwrap()).await.unwrap();
-    let next = store.outbox(0, 9).await.unwrap();
+    let next = store.outbox(0, 0, 9).await.unwrap();
     assert_eq!(next.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [last + 1], "numbers go on");
 }
 

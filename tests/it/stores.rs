@@ -1,16 +1,20 @@
 //! The stores that a server of a test stands on. A test file that makes its servers by `super::serve` runs on others too:
-//! a module with a `serve` of its own takes it in by its path, as `on_minio` in `main.rs` does.
+//! a module with a `serve` of its own takes it in by its path, as `on_redis` does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::minio::{Bucket, Minio};
+use crate::redis_server::RedisServer;
 use crate::support::files_below;
 
 /// By default those that need no configuration. Clones are the same stores.
 #[derive(Clone, Default)]
 pub struct Stores {
     bucket: Option<Arc<Bucket>>,
+    redis: Option<Arc<RedisServer>>,
+    /// Another way to the Redis.
+    url: Option<String>,
 }
 
 /// An object as it lies there.
@@ -36,7 +40,27 @@ impl Stores {
 
     /// Bytes in this bucket.
     pub fn in_bucket(bucket: Bucket) -> Self {
-        Self { bucket: Some(Arc::new(bucket)) }
+        Self { bucket: Some(Arc::new(bucket)), ..Self::default() }
+    }
+
+    /// Records in a fresh Redis, bytes in the data directory.
+    pub async fn redis() -> Self {
+        Self::in_redis(RedisServer::start().await)
+    }
+
+    /// Records in this Redis.
+    pub fn in_redis(server: RedisServer) -> Self {
+        Self { redis: Some(Arc::new(server)), ..Self::default() }
+    }
+
+    /// Records in a fresh Redis, bytes in a fresh bucket: the production form.
+    pub async fn redis_and_minio() -> Self {
+        Self { redis: Self::redis().await.redis, ..Self::minio().await }
+    }
+
+    /// The Redis is reached by this URL.
+    pub fn by(self, url: String) -> Self {
+        Self { url: Some(url), ..self }
     }
 
     /// The bucket, where there is one.
@@ -44,9 +68,21 @@ impl Stores {
         self.bucket.as_deref().expect("bytes in a bucket")
     }
 
+    /// The Redis, where there is one.
+    pub fn in_which_redis(&self) -> &RedisServer {
+        self.redis.as_deref().expect("records in Redis")
+    }
+
+    /// The Redis, to be killed and started again.
+    pub fn redis_alone(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().and_then(Arc::get_mut).expect("records in a Redis that nobody shares")
+    }
+
     /// What leads a server to them.
     pub fn settings(&self) -> Vec<(String, String)> {
-        self.bucket.iter().flat_map(|bucket| bucket.environment()).collect()
+        let url = self.url.clone().or_else(|| self.redis.as_ref().map(|redis| redis.url()));
+        let redis = url.into_iter().map(|url| ("BURNBAG_REDIS_URL".to_owned(), url));
+        self.bucket.iter().flat_map(|bucket| bucket.environment()).chain(redis).collect()
     }
 
     /// Every object, where the data directory is `data`.
@@ -73,5 +109,32 @@ impl Stores {
             found.push((object.key, get.body.collect().await.unwrap().to_vec()));
         }
         found
+    }
+
+    /// The files in which the records are.
+    pub fn record_files(&self, data: &Path) -> Vec<PathBuf> {
+        match &self.redis {
+            Some(redis) => files_below(redis.dir()),
+            None => ["burnbag.db", "burnbag.db-wal"].map(|name| data.join(name)).to_vec(),
+        }
+    }
+
+    /// The files out of which a destroyed key must be gone soon. Redis keeps what was written until it rewrites its log
+    /// (docs/SECURITY.md).
+    pub fn forgetful_files(&self, data: &Path) -> Vec<PathBuf> {
+        if self.redis.is_some() { Vec::new() } else { self.record_files(data) }
+    }
+
+    /// The bytes of every slot.
+    pub fn slots(&self, data: &Path) -> Vec<Vec<u8>> {
+        let Some(redis) = &self.redis else {
+            let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+            let db = rusqlite::Connection::open_with_flags(data.join("burnbag.db"), flags).unwrap();
+            let mut slots = db.prepare("SELECT slot FROM slots").unwrap();
+            let slots = slots.query_map([], |row| row.get(0)).unwrap();
+            return slots.collect::<Result<_, _>>().unwrap();
+        };
+        let keys: Vec<String> = redis.ask(&["KEYS", "bb:{bb.*}:keys:*"]);
+        keys.iter().flat_map(|key| redis.ask::<Vec<Vec<u8>>>(&["HVALS", key])).collect()
     }
 }

@@ -67,6 +67,26 @@ impl Server {
         server
     }
 
+    /// On stores that belonged to others: with a token that took the account over.
+    pub async fn taken_over(stores: Stores, settings: &[(&str, &str)]) -> Self {
+        let mut server = Self::spawn(stores, settings);
+        server.ready().await;
+        let made = server.burnbag(&["token", "create", "--reset"]);
+        assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8(made.stdout).unwrap().trim().clone_into(&mut server.token);
+        server
+    }
+
+    /// Another instance on the same stores and the same data directory, with its own port and further settings.
+    pub async fn beside(&self, settings: &[(&str, &str)]) -> Self {
+        let data = self.data().display().to_string();
+        let shared = [&[("BURNBAG_DATA_DIR", data.as_str())], settings].concat();
+        let mut server = Self::spawn(self.stores.clone(), &shared);
+        server.ready().await;
+        self.token.clone_into(&mut server.token);
+        server
+    }
+
     fn spawn(stores: Stores, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();

@@ -49,7 +49,7 @@ impl Stores {
     }
 
     async fn events(&self, kind: EventType) -> Vec<OutboxEntry> {
-        let all = self.app.service.records.outbox(0, 10_000).await.unwrap();
+        let all = self.app.service.records.outbox(0, 0, 10_000).await.unwrap();
         all.into_iter().filter(|entry| entry.event.kind == kind).collect()
     }
 }

@@ -17,6 +17,11 @@ pub fn now() -> Timestamp {
     SystemClock.now()
 }
 
+/// Ends when the machine's time is this.
+pub async fn until(at: Timestamp) {
+    SystemClock.sleep_until(at).await;
+}
+
 /// Every line of the log, in order.
 pub fn lines(audit: &Path) -> Vec<Value> {
     let mut files = files_below(&audit.join("0"));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use burnbag::clock::{ManualClock, Timestamp};
 use burnbag::storage::RecordStore;
-use burnbag::storage::records::sqlite::SqliteRecords;
 use burnbag::storage::records::{Claim, LeaseAnswer};
 use burnbag::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, StreamRef};
 use burnbag::transfer::policy::Expires;
@@ -14,6 +13,8 @@ use burnbag::transfer::{
 };
 use proptest::prelude::*;
 
+use crate::record_contract::{Made, make_sqlite};
+use crate::redis_clock::make_redis;
 use crate::sample::{
     START, TIMES, create, file, holder, link_of, new_file, new_link, secs, system, team, whole_file,
 };
@@ -240,8 +241,11 @@ impl World {
             }
             Op::Claim => {
                 let due = self.model.claim(CLAIM);
-                let claimed =
-                    self.store.claim(Claim::All, 9, std::time::Duration::from_millis(CLAIM)).await.unwrap();
+                let claimed = self
+                    .store
+                    .claim(0, Claim::All, 9, std::time::Duration::from_millis(CLAIM))
+                    .await
+                    .unwrap();
                 assert_eq!(claimed.transfers.len(), usize::from(due));
             }
             Op::Open { link, holder: by, file: n, from, to } => self.open(link, by, n, from, to).await,
@@ -388,7 +392,7 @@ impl World {
     async fn compare(&self) {
         let Self { model, record, store, .. } = self;
         let found = store.transfer(team(1), record.id()).await.unwrap();
-        assert_eq!(store.next_due().await.unwrap().map(millis), model.due(), "due");
+        assert_eq!(store.next_due(0).await.unwrap().map(millis), model.due(), "due");
         if model.at == At::Forgotten {
             assert!(found.is_none());
             return;
@@ -423,7 +427,7 @@ impl World {
     }
 
     async fn compare_events(&self) {
-        let entries = self.store.outbox(0, 100_000).await.unwrap();
+        let entries = self.store.outbox(0, 0, 100_000).await.unwrap();
         assert!((1..).zip(&entries).all(|(seq, entry)| entry.seq == seq), "numbers are dense");
         let ids: BTreeSet<&str> = entries.iter().map(|entry| entry.event.id.as_str()).collect();
         assert_eq!(ids.len(), entries.len(), "no event twice");
@@ -439,15 +443,12 @@ fn id(n: usize) -> u8 {
     u8::try_from(n).unwrap() + 1
 }
 
-async fn live(ready: bool, limits: [Option<u32>; 2], ops: Vec<Op>) {
-    let directory = tempfile::tempdir().unwrap();
-    let clock = ManualClock::new(START);
-    let store = SqliteRecords::open(&directory.path().join("records.db"), Arc::new(clock.clone())).unwrap();
+async fn live(made: Made, ready: bool, limits: [Option<u32>; 2], ops: Vec<Op>) {
+    let Made { store, clock, _keep } = made;
     let first = create(team(1), Expires::After(3_600_000), &system(START));
     let model = Model::new(millis(START), 3_600_000, limits);
     let record = first.record().clone();
     store.commit(first).await.unwrap();
-    let store = Arc::new(store);
     let mut world = World { model, record, store, clock, streams: vec![], opened: 10, last: None };
     let begun = (0..3).flat_map(|n| [Op::Start(n), Op::Finish(n)]).chain([Op::Complete]);
     for op in begun.filter(|_| ready).chain(ops) {
@@ -460,16 +461,26 @@ async fn live(ready: bool, limits: [Option<u32>; 2], ops: Vec<Op>) {
     world.compare_events().await;
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+macro_rules! lives {
+    ($($name:ident on $make:path;)+) => {
+        proptest! {
+            #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+            $(
+                #[test]
+                fn $name(
+                    ready in prop::bool::weighted(0.7),
+                    limits in prop::array::uniform2(prop::option::weighted(0.8, 1..4_u32)),
+                    ops in prop::collection::vec(ops(), 1..100),
+                ) {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(async { live($make("").await, ready, limits, ops).await });
+                }
+            )+
+        }
+    };
+}
 
-    #[test]
-    fn every_life_of_a_transfer_is_as_the_reference_tells(
-        ready in prop::bool::weighted(0.7),
-        limits in prop::array::uniform2(prop::option::weighted(0.8, 1..4_u32)),
-        ops in prop::collection::vec(ops(), 1..100),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(live(ready, limits, ops));
-    }
+lives! {
+    every_life_of_a_transfer_is_as_the_reference_tells on make_sqlite;
+    every_life_of_a_transfer_in_redis_is_as_the_reference_tells on make_redis;
 }

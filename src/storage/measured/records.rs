@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::{Metrics, Store};
 use crate::storage::records::{
-    Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Place, Record, RecordStore,
-    StoreError,
+    Claim, Claimed, Heard, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Place, Record,
+    RecordStore, StoreError, StoreRoom,
 };
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
@@ -114,6 +114,18 @@ impl MeasuredRecords {
 
 #[async_trait]
 impl RecordStore for MeasuredRecords {
+    fn shards(&self) -> u8 {
+        self.inner.shards()
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.inner.remarks()
+    }
+
+    async fn room(&self) -> Result<StoreRoom, StoreError> {
+        self.time("room", self.inner.room()).await
+    }
+
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.time("now", self.inner.now()).await
     }
@@ -185,16 +197,36 @@ impl RecordStore for MeasuredRecords {
         self.time("touch", self.inner.touch(touch)).await
     }
 
-    async fn claim(&self, what: Claim, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
-        self.time("claim", self.inner.claim(what, limit, lease)).await
+    async fn claim(
+        &self,
+        shard: u8,
+        what: Claim,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        self.time("claim", self.inner.claim(shard, what, limit, lease)).await
+    }
+
+    async fn claim_these(
+        &self,
+        shard: u8,
+        what: Claim,
+        ids: &[TransferId],
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        self.time("claim_these", self.inner.claim_these(shard, what, ids, lease)).await
+    }
+
+    async fn listen(&self, shard: u8, tell: tokio::sync::mpsc::Sender<Heard>) {
+        self.inner.listen(shard, tell).await;
     }
 
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
         self.time("retry", self.inner.retry(team, id, at)).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.time("next_due", self.inner.next_due()).await
+    async fn next_due(&self, shard: u8) -> Result<Option<Timestamp>, StoreError> {
+        self.time("next_due", self.inner.next_due(shard)).await
     }
 
     async fn front(&self, until: Timestamp, limit: usize) -> Result<Vec<Place>, StoreError> {
@@ -205,16 +237,24 @@ impl RecordStore for MeasuredRecords {
         self.time("append", self.inner.append(events)).await
     }
 
-    async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        self.time("outbox", self.inner.outbox(after, limit)).await
+    async fn outbox(&self, shard: u8, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.time("outbox", self.inner.outbox(shard, after, limit)).await
     }
 
-    async fn trim(&self, seq: u64) -> Result<(), StoreError> {
-        self.time("trim", self.inner.trim(seq)).await
+    async fn trim(&self, shard: u8, seq: u64) -> Result<(), StoreError> {
+        self.time("trim", self.inner.trim(shard, seq)).await
     }
 
-    async fn outbox_length(&self) -> Result<OutboxLength, StoreError> {
-        self.time("outbox_length", self.inner.outbox_length()).await
+    async fn outbox_length(&self, shard: u8) -> Result<OutboxLength, StoreError> {
+        self.time("outbox_length", self.inner.outbox_length(shard)).await
+    }
+
+    async fn roll_forward(&self, shard: u8, to: u64, events: Vec<Event>) -> Result<(), StoreError> {
+        self.time("roll_forward", self.inner.roll_forward(shard, to, events)).await
+    }
+
+    async fn teams(&self, ids: &[TransferId]) -> Result<Vec<(TeamId, TransferId)>, StoreError> {
+        self.time("teams", self.inner.teams(ids)).await
     }
 
     async fn states(&self, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {

@@ -101,12 +101,6 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-impl From<serde_json::Error> for StoreError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Unavailable(format!("a record is damaged: {error}"))
-    }
-}
-
 /// What may be chosen when the store is opened.
 #[derive(Clone, Debug)]
 pub struct Tuning {
@@ -412,16 +406,28 @@ impl RecordStore for SqliteRecords {
         self.write_to(touch.transfer, move |db, _| transfers::touch(db, &touch)).await
     }
 
-    async fn claim(&self, what: Claim, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
+    async fn claim(&self, _: u8, what: Claim, limit: usize, lease: Duration) -> Result<Claimed, StoreError> {
         let mut claims = Arc::clone(&self.claims).lock_owned().await;
         self.read_at(move |db, now| claims.take(db, what, limit, lease, now)).await
+    }
+
+    async fn claim_these(
+        &self,
+        _: u8,
+        what: Claim,
+        ids: &[TransferId],
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let ids = ids.to_vec();
+        let mut claims = Arc::clone(&self.claims).lock_owned().await;
+        self.read_at(move |db, now| claims.take_these(db, what, &ids, lease, now)).await
     }
 
     async fn retry(&self, team: TeamId, id: TransferId, at: Timestamp) -> Result<(), StoreError> {
         self.write_to(id, move |db, _| transfers::retry(db, team, id, at)).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_due(&self, _: u8) -> Result<Option<Timestamp>, StoreError> {
         let claims = Arc::clone(&self.claims).lock_owned().await;
         self.read(move |db| claims.next(db)).await
     }
@@ -434,16 +440,25 @@ impl RecordStore for SqliteRecords {
         self.write(move |db, _| outbox::append(db, &events)).await
     }
 
-    async fn outbox(&self, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn outbox(&self, _: u8, after: u64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         self.read(move |db| outbox::read(db, after, limit)).await
     }
 
-    async fn trim(&self, seq: u64) -> Result<(), StoreError> {
+    async fn trim(&self, _: u8, seq: u64) -> Result<(), StoreError> {
         self.write(move |db, _| outbox::trim(db, seq)).await
     }
 
-    async fn outbox_length(&self) -> Result<OutboxLength, StoreError> {
+    async fn outbox_length(&self, _: u8) -> Result<OutboxLength, StoreError> {
         self.read(outbox::length).await
+    }
+
+    async fn roll_forward(&self, _: u8, to: u64, events: Vec<Event>) -> Result<(), StoreError> {
+        self.write(move |db, _| outbox::roll_forward(db, to, &events)).await
+    }
+
+    async fn teams(&self, ids: &[TransferId]) -> Result<Vec<(TeamId, TransferId)>, StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |db| transfers::teams(db, &ids)).await
     }
 
     async fn states(&self, ids: &[TransferId]) -> Result<Vec<Option<State>>, StoreError> {

@@ -74,7 +74,7 @@ pub async fn an_account_commit_sent_twice_is_applied_once(store: Store, clock: M
     let account = store.account("admin").await.unwrap().unwrap();
     let add = account.add_token(token(1), &system(clock.now()));
     store.commit_access(add.clone()).await.unwrap();
-    store.trim(99).await.unwrap();
+    store.trim(0, 99).await.unwrap();
     store.commit_access(add).await.unwrap();
     store.commit_access(change).await.unwrap();
     assert_eq!(store.account("admin").await.unwrap().unwrap().version, 2);

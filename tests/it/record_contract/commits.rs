@@ -68,7 +68,7 @@ pub async fn a_commit_sent_twice_is_applied_once(store: Store, clock: ManualCloc
         store.commit(change.clone()).await.unwrap();
     }
     // At once, and over a trimmed outbox.
-    store.trim(1).await.unwrap();
+    store.trim(0, 1).await.unwrap();
     for answer in join_all((0..16).map(|_| store.commit(second.clone()))).await {
         answer.unwrap();
     }
@@ -220,7 +220,7 @@ pub async fn a_forgotten_transfer_is_gone(store: Store, clock: ManualClock) {
     assert!(store.transfer(team(1), record.id()).await.unwrap().is_none());
     assert!(store.opening(link).await.unwrap().is_none());
     assert_eq!(store.states(&[record.id()]).await.unwrap(), [None]);
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due(0).await.unwrap(), None);
     store.commit(forget).await.unwrap();
     store.commit(record.forget(&context()).unwrap()).await.unwrap();
     let events = all_events(&store, 1).await;

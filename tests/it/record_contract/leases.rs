@@ -109,9 +109,9 @@ pub async fn an_idle_lease_gives_its_count_back(store: Store, clock: ManualClock
         send(&store, &record, settle(stream, 99)).await;
         clock.advance(TIMES.idle.saturating_sub(Duration::from_millis(1)));
         assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(0));
-        assert_eq!(store.next_due().await.unwrap(), Some(clock.now().after(Duration::from_millis(1))));
+        assert_eq!(store.next_due(0).await.unwrap(), Some(clock.now().after(Duration::from_millis(1))));
         clock.advance(Duration::from_millis(1));
-        assert_eq!(store.claim(Claim::All, 9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
+        assert_eq!(store.claim(0, Claim::All, 9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
         assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(1));
         let returned = u32::from(round).min(3);
         let used = u32::from(round) - returned;
@@ -133,12 +133,12 @@ pub async fn a_delivered_download_exhausts_and_is_due(store: Store, clock: Manua
     send(&store, &record, settle(stream, 100)).await;
     let exhausted = async || store.transfer(team(1), record.id()).await.unwrap().unwrap().leases.exhausted;
     assert!(!exhausted().await, "never at the last write");
-    assert_eq!(store.next_due().await.unwrap(), Some(START.after(TIMES.retry)));
+    assert_eq!(store.next_due(0).await.unwrap(), Some(START.after(TIMES.retry)));
     clock.advance(TIMES.retry);
     assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(1));
     assert!(exhausted().await);
-    assert_eq!(store.next_due().await.unwrap(), Some(clock.now()));
-    assert_eq!(store.claim(Claim::All, 9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
+    assert_eq!(store.next_due(0).await.unwrap(), Some(clock.now()));
+    assert_eq!(store.claim(0, Claim::All, 9, CLAIM).await.unwrap().transfers, [(team(1), record.id())]);
     store.commit(record.exhaust(&system(clock.now())).unwrap()).await.unwrap();
     assert_eq!(how_many(&store, EventType::TransferExhausted).await, 1);
     assert_eq!(how_many(&store, EventType::DownloadInterrupted).await, 0);
@@ -178,11 +178,11 @@ pub async fn a_tombstone_stays_while_a_lease_is_open(store: Store, clock: Manual
     clock.advance(secs(5));
     let forget = || tombstone.clone().forget(&system(clock.now())).unwrap();
     assert!(is_conflict(&store.commit(forget()).await));
-    assert_eq!(store.next_due().await.unwrap(), Some(START.after(TIMES.idle)), "it waits for its lease");
+    assert_eq!(store.next_due(0).await.unwrap(), Some(START.after(TIMES.idle)), "it waits for its lease");
     send(&store, &record, settle(running, 10)).await;
     clock.advance(TIMES.idle);
     assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(1));
-    assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(1))));
+    assert_eq!(store.next_due(0).await.unwrap(), Some(START.after(secs(1))));
     store.commit(forget()).await.unwrap();
     assert!(store.transfer(team(1), record.id()).await.unwrap().is_none());
 }
@@ -218,7 +218,9 @@ pub async fn other_times_move_the_end_of_a_lease(store: Store, clock: ManualCloc
     let longer = LeaseTimes { idle: TIMES.idle * 2, ..TIMES };
     let ends = LeaseRequest { times: longer, ..request(&record, LeaseOp::EndDue, START) };
     assert_eq!(store.lease(ends.clone()).await.unwrap(), LeaseAnswer::Ended(0));
-    assert_eq!(store.next_due().await.unwrap(), Some(START.after(longer.idle)), "it is not due for ever");
+    assert_eq!(store.next_due(0).await.unwrap(), Some(START.after(longer.idle)), "it is not due for ever");
+    let leases = store.transfer(team(1), record.id()).await.unwrap().unwrap().leases;
+    assert_eq!(leases.changed, START, "it has not moved");
     clock.advance(TIMES.idle);
     assert_eq!(store.lease(ends).await.unwrap(), LeaseAnswer::Ended(1));
 }

@@ -47,13 +47,30 @@ pub async fn appended_twice_is_there_once(store: Store, clock: ManualClock) {
 pub async fn numbers_go_on_after_everything_was_trimmed(store: Store, clock: ManualClock) {
     assert!(all_events(&store, 1).await.is_empty());
     store.append(refusals(&clock, 5)).await.unwrap();
-    store.trim(2).await.unwrap();
+    store.trim(0, 2).await.unwrap();
     assert_eq!(all_events(&store, 3).await.len(), 3);
-    store.trim(1).await.unwrap();
-    store.trim(5).await.unwrap();
+    store.trim(0, 1).await.unwrap();
+    store.trim(0, 5).await.unwrap();
     assert!(all_events(&store, 6).await.is_empty());
     store.append(refusals(&clock, 1)).await.unwrap();
     assert_eq!(all_events(&store, 6).await.len(), 1);
+}
+
+pub async fn rolled_forward_numbers_go_on_after_the_logs(store: Store, clock: ManualClock) {
+    let first = create(team(1), HOUR, &system(clock.now()));
+    let id = first.id();
+    store.commit(first).await.unwrap();
+    let known = store.teams(&[burnbag::transfer::TransferId::from_bytes([0xee; 16]), id]).await.unwrap();
+    assert_eq!(known, [(team(1), id)]);
+    // An empty outbox, one with fewer events than the log, and one with more.
+    for (to, many, first) in [(5, 2, 6), (20, 1, 21), (21, 3, 22), (22, 2, 23)] {
+        let events = refusals(&clock, many);
+        for _ in 0..2 {
+            store.roll_forward(0, to, events.clone()).await.unwrap();
+        }
+        let found = all_events(&store, first).await;
+        assert_eq!(found[found.len() - many..], events);
+    }
 }
 
 pub async fn a_page_of_the_outbox_goes_on_where_the_last_ended(store: Store, clock: ManualClock) {
@@ -61,7 +78,7 @@ pub async fn a_page_of_the_outbox_goes_on_where_the_last_ended(store: Store, clo
     store.append(events.clone()).await.unwrap();
     let (mut after, mut found) = (0, Vec::new());
     loop {
-        let page = store.outbox(after, 4).await.unwrap();
+        let page = store.outbox(0, after, 4).await.unwrap();
         assert!(page.len() <= 4);
         let Some(last) = page.last() else { break };
         after = last.seq;

@@ -36,13 +36,13 @@ fn touch(record: &Transfer, epoch: u64, opener: OperationId, bytes: u64, until: 
 pub async fn a_touch_moves_the_upload_deadline_on_and_never_back(store: Store, clock: ManualClock) {
     let record = uploading(&store, &clock).await;
     let opener = system(START).operation;
-    assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(900))));
+    assert_eq!(store.next_due(0).await.unwrap(), Some(START.after(secs(900))));
     let events = all_events(&store, 1).await.len();
     for (until, due) in [(1000, 1000), (950, 1000), (2000, 2000), (10_000_000, 7 * 24 * 3600)] {
         let touch = touch(&record, 1, opener, until, START.after(secs(until)));
         store.touch(touch.clone()).await.unwrap();
         store.touch(touch).await.unwrap();
-        assert_eq!(store.next_due().await.unwrap(), Some(START.after(secs(due))), "at most the hard end");
+        assert_eq!(store.next_due(0).await.unwrap(), Some(START.after(secs(due))), "at most the hard end");
     }
     assert_eq!(all_events(&store, 1).await.len(), events, "progress is no event");
     let found = store.transfer(team(1), record.id()).await.unwrap().unwrap();
@@ -78,7 +78,7 @@ pub async fn a_touch_after_uploading_is_refused(store: Store, clock: ManualClock
     store.commit(record.clone().delete(&system(START)).unwrap()).await.unwrap();
     let answer = store.touch(touch(&record, 1, opener, 1, START.after(secs(5000)))).await;
     assert!(matches!(answer, Err(StoreError::TouchRefused)));
-    assert_eq!(store.next_due().await.unwrap(), Some(START), "the purge is due");
+    assert_eq!(store.next_due(0).await.unwrap(), Some(START), "the purge is due");
     let absent = Touch {
         transfer: burnbag::transfer::TransferId::generate(START),
         ..touch(&record, 1, opener, 1, START)

@@ -1,10 +1,10 @@
 //! Claims of what is due. One process serves from a database, so they live in its memory: a claim writes nothing, and
-//! ends with the process (ADR 14).
+//! ends with the process (ADR 19).
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::{Claim, Claimed, StoreError};
 use crate::clock::Timestamp;
@@ -40,6 +40,32 @@ impl Claims {
         })?;
         let free = due.filter(|row| !row.as_ref().is_ok_and(|(_, id)| self.0.contains_key(id)));
         let transfers = free.take(limit).collect::<Result<Vec<_>, _>>()?;
+        self.0.extend(transfers.iter().map(|(_, id)| (*id, now.after(lease))));
+        Ok(Claimed { now, transfers })
+    }
+
+    /// As [`Claims::take`], of these alone.
+    pub(super) fn take_these(
+        &mut self,
+        db: &Connection,
+        what: Claim,
+        ids: &[TransferId],
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        self.0.retain(|_, until| *until > now);
+        let sql = match what {
+            Claim::All => "SELECT team FROM transfers WHERE id = ?1 AND due <= ?2",
+            Claim::Live => {
+                "SELECT team FROM transfers WHERE id = ?1 AND due <= ?2 AND state NOT IN ('ended', 'purged')"
+            }
+        };
+        let mut sql = db.prepare_cached(sql)?;
+        let mut transfers = Vec::new();
+        for id in ids.iter().filter(|id| !self.0.contains_key(id)) {
+            let team = sql.query_row(params![id.as_bytes(), now.as_millis()], |row| row.get(0)).optional()?;
+            transfers.extend(team.map(|team| (TeamId::from_bytes(team), *id)));
+        }
         self.0.extend(transfers.iter().map(|(_, id)| (*id, now.after(lease))));
         Ok(Claimed { now, transfers })
     }

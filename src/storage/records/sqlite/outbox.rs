@@ -27,6 +27,15 @@ pub(super) fn read(db: &Connection, after: u64, limit: usize) -> Result<Vec<Outb
     .collect()
 }
 
+pub(super) fn roll_forward(db: &Connection, to: u64, events: &[Event]) -> Result<(), StoreError> {
+    trim(db, to)?;
+    if length(db)?.last < to {
+        db.prepare_cached("DELETE FROM sqlite_sequence WHERE name = 'outbox'")?.execute([])?;
+        db.prepare_cached("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)")?.execute([to])?;
+    }
+    append(db, events)
+}
+
 pub(super) fn trim(db: &Connection, seq: u64) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?.execute([seq])?;
     Ok(())

@@ -267,6 +267,16 @@ pub(super) fn states(db: &Connection, ids: &[TransferId]) -> Result<Vec<Option<S
         .collect()
 }
 
+pub(super) fn teams(db: &Connection, ids: &[TransferId]) -> Result<Vec<(TeamId, TransferId)>, StoreError> {
+    let mut sql = db.prepare_cached("SELECT team FROM transfers WHERE id = ?1")?;
+    let mut found = Vec::new();
+    for id in ids {
+        let team = sql.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+        found.extend(team.map(|team| (TeamId::from_bytes(team), *id)));
+    }
+    Ok(found)
+}
+
 pub(super) fn live(db: &Connection, team: TeamId, owner: AccountId) -> Result<u64, StoreError> {
     let sql = "SELECT count(*) FROM transfers
                WHERE team = ?1 AND owner = ?2 AND state IN ('uploading', 'held', 'available')";

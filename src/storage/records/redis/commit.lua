@@ -1,0 +1,85 @@
+-- Applies a change of a transfer's core: slots, place in the index and events with it. Answers `applied` or `conflict`.
+-- KEYS: record, slots, leases, their ends, due, purge, outbox, what the team uses, then the links that it mints or drops.
+-- ARGV: id, operation, expected version ('' for none), team, owner, drops the record ('1'), slots ('keep', 'put' or
+-- 'destroy'), version, state, deadline, ended, second look, forget at, links, upload deadline, core, number of slots,
+-- then owner and bytes of each, then the events.
+local record, slots = KEYS[1], KEYS[2]
+local id, operation, expected, team, owner, forget = unpack(ARGV, 1, 6)
+local change, version, state, deadline = unpack(ARGV, 7, 10)
+forget = forget == '1'
+if freeing and is_live(state) then
+    return redis.error_reply('ERR only ends are written here')
+end
+
+local now = time()
+local old = redis.call('HMGET', record, 'version', 'team', 'ops', 'state', 'deadline', 'open', 'upload')
+if old[1] then
+    if holds(old[3], operation) then
+        return 'applied'
+    elseif old[1] ~= expected or old[2] ~= team then
+        return 'conflict'
+    end
+elseif expected ~= '' then
+    -- Sent again, or somebody else was first: gone is what was asked for.
+    return forget and 'applied' or 'conflict'
+end
+if forget and tonumber(old[6] or 0) > 0 then
+    return 'conflict'
+end
+if change == 'put' then
+    -- Or a late write would bring expired keys back.
+    local late = not is_live(state) or now >= tonumber(deadline)
+    if late or old[1] and (now >= tonumber(old[5]) or redis.call('EXISTS', slots) == 0) then
+        return 'conflict'
+    end
+end
+
+-- Nothing is refused from here on: a script is not rolled back.
+local first = 18 + 2 * ARGV[17]
+local was, is = is_live(old[4]), is_live(state) and not forget
+if was ~= is then
+    redis.call('HINCRBY', KEYS[8], 'live:' .. owner, is and 1 or -1)
+end
+if forget then
+    redis.call('DEL', record, slots, KEYS[3], KEYS[4])
+    for n = 9, #KEYS do
+        redis.call('DEL', KEYS[n])
+    end
+    redis.call('ZREM', KEYS[5], id)
+    redis.call('ZREM', KEYS[6], id)
+    tell(KEYS[7], first)
+    return 'applied'
+end
+if not old[1] then
+    redis.call('HSET', record, 'team', team, 'owner', owner)
+end
+redis.call('HSET', record, 'version', version, 'ops', with(old[3], operation), 'state', state, 'deadline', deadline,
+    'ended', ARGV[11], 'look', ARGV[12], 'forget', ARGV[13], 'links', ARGV[14], 'core', ARGV[16])
+if change == 'put' then
+    for n = 18, first - 1, 2 do
+        redis.call('HSET', slots, ARGV[n], ARGV[n + 1])
+    end
+    redis.call('PEXPIREAT', slots, deadline)
+elseif change == 'destroy' then
+    redis.call('DEL', slots)
+end
+for n = 9, #KEYS do
+    redis.call('SET', KEYS[n], id)
+end
+if state == 'uploading' or state == 'ended' then
+    local upload = tonumber(ARGV[15])
+    if upload and upload > (tonumber(old[7]) or 0) then
+        redis.call('HSET', record, 'upload', ARGV[15])
+    end
+elseif old[4] == 'uploading' or old[4] == 'ended' then
+    -- The journal has nothing more to say.
+    for _, field in ipairs(redis.call('HKEYS', record)) do
+        if string.sub(field, 1, 2) == 'j:' then
+            redis.call('HDEL', record, field)
+        end
+    end
+    redis.call('HDEL', record, 'upload', 'retry', 'attempts')
+end
+place(id, record, KEYS[5], KEYS[6])
+tell(KEYS[7], first)
+return 'applied'

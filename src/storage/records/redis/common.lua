@@ -1,0 +1,92 @@
+-- Stands before every script. `freeing` is said by the loader: true where the script may run in a full Redis.
+--
+-- A number crosses only as an argument or by `text`: `..` keeps 14 digits, an argument keeps all up to 2^53.
+
+local function text(number)
+    return string.format('%.0f', number)
+end
+
+-- The store's clock, in milliseconds.
+local function time()
+    local now = redis.call('TIME')
+    return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- Whether this id is among those that stand one behind the other, 32 digits each.
+local function holds(ids, id)
+    for at = 1, #(ids or ''), 32 do
+        if string.sub(ids, at, at + 31) == id then
+            return true
+        end
+    end
+    return false
+end
+
+-- With one id more; the last 8 are kept (`KEPT_OPERATIONS`).
+local function with(ids, id)
+    return string.sub((ids or '') .. id, -256)
+end
+
+local function is_live(state)
+    return state == 'uploading' or state == 'held' or state == 'available'
+end
+
+-- What `transfer::lease::is_exhausted` says: every link that stands has a limit and has used it up, and no lease is open.
+local function is_exhausted(record, links, open, changed)
+    local standing = false
+    if open > 0 then
+        return false
+    end
+    for link, limit, ends in string.gmatch(links or '', '(%x+) (%S+) (%S+),') do
+        if ends == '-' or changed < tonumber(ends) then
+            local counts = limit ~= '-' and redis.call('HGET', record, 'c:' .. link)
+            local used = counts and string.match(counts, '^%d+')
+            if not used or tonumber(used) < tonumber(limit) then
+                return false
+            end
+            standing = true
+        end
+    end
+    return standing
+end
+
+-- Puts a transfer where `transfer::due` says, in the index of its kind: `due` has what ends, `purge` what has ended.
+local function place(id, record, due, purge)
+    local f = redis.call('HMGET', record, 'state', 'deadline', 'upload', 'retry', 'ended', 'look', 'forget', 'open',
+        'next', 'changed', 'links')
+    local state, deadline, open, changed = f[1], tonumber(f[2]), tonumber(f[8] or 0), tonumber(f[10] or 0)
+    local at
+    if state == 'uploading' then
+        at = math.min(tonumber(f[3]) or deadline, deadline)
+    elseif state == 'available' and is_exhausted(record, f[11], open, changed) then
+        at = changed
+    elseif state == 'available' or state == 'held' then
+        at = deadline
+    elseif state == 'ended' then
+        at = tonumber(f[4]) or tonumber(f[5])
+    else
+        -- A tombstone waits for its leases, and these are in the index by themselves.
+        at = tonumber(f[6]) or (open == 0 and tonumber(f[7])) or nil
+    end
+    local ends = tonumber(f[9])
+    if ends and (not at or ends < at) then
+        at = ends
+    end
+    local mine, other = due, purge
+    if not is_live(state) then
+        mine, other = purge, due
+    end
+    if at then
+        redis.call('ZADD', mine, text(at), id)
+    else
+        redis.call('ZREM', mine, id)
+    end
+    redis.call('ZREM', other, id)
+end
+
+-- Numbers the events from ARGV[first] on, dense from 1 and never used again.
+local function tell(outbox, first)
+    for n = first, #ARGV do
+        redis.call('XADD', outbox, '0-*', 'e', ARGV[n])
+    end
+end

@@ -1,0 +1,21 @@
+//! The same behaviour with the records in Redis.
+
+use crate::stores::Stores;
+use crate::support::Server;
+
+async fn serve(settings: &[(&str, &str)]) -> Server {
+    Server::on(Stores::redis().await, settings).await
+}
+
+#[path = "canary.rs"]
+mod canary;
+#[path = "crash.rs"]
+mod crash;
+#[path = "deadline.rs"]
+mod deadline;
+#[path = "leases.rs"]
+mod leases;
+#[path = "refusals.rs"]
+mod refusals;
+#[path = "round_trip.rs"]
+mod round_trip;
