@@ -90,6 +90,7 @@ mod transfer_model;
 mod transfer_states;
 mod wiring;
 mod wiring_minio;
+mod wiring_redis;
 
 use support::Server;
 
