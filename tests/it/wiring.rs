@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, noise, wait_for};
 use crate::wiring_minio::Wired;
+use crate::wiring_redis::Redis;
 
 /// A file of the repository.
 pub fn file(path: &str) -> PathBuf {
@@ -38,7 +39,7 @@ impl Secrets {
     }
 
     /// What a test puts in the place of what was made.
-    fn replace(&self, name: &str, text: &str) {
+    pub fn replace(&self, name: &str, text: &str) {
         std::fs::remove_file(self.path(name)).unwrap();
         std::fs::write(self.path(name), text).unwrap();
     }
@@ -134,4 +135,15 @@ async fn a_file_goes_round_with_the_bucket_of_the_compose_file() {
     settings.retain(|(name, _)| name != "BURNBAG_REDIS_URL_FILE");
     let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     goes_round(&Server::with(&settings).await, &wired).await;
+}
+
+#[tokio::test]
+async fn a_file_goes_round_under_all_settings_of_the_compose_file() {
+    let (wired, redis) = (Wired::make().await, Redis::start().await);
+    redis.secrets.replace("redis_url", &redis.url());
+    let settings = composed(&wired, &redis.secrets);
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let server = Server::with(&settings).await;
+    goes_round(&server, &wired).await;
+    assert!(!server.data().join("burnbag.db").exists(), "the records are in SQLite");
 }

@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{free_port, wait_for};
+use crate::support::{files_below, free_port, wait_for};
 use crate::wiring::{Secrets, file, said};
 
 /// A Redis with `deploy/redis/redis.conf`, but for what a container has of its own: network, directory, secrets.
 pub struct Redis {
     child: Child,
     port: u16,
-    secrets: Secrets,
+    pub secrets: Secrets,
     _data: TempDir,
 }
 
@@ -56,6 +56,11 @@ impl Redis {
         self.ask("burnbag", &self.password(), words)
     }
 
+    /// What burnbag gets as `BURNBAG_REDIS_URL`, but for the name of the container.
+    pub fn url(&self) -> String {
+        self.secrets.read("redis_url").replace("@redis:6379", &format!("@127.0.0.1:{}", self.port))
+    }
+
     fn password(&self) -> String {
         let url = self.secrets.read("redis_url");
         let password = url.strip_prefix("redis://burnbag:").unwrap().split('@').next().unwrap();
@@ -83,6 +88,27 @@ async fn a_redis_of_ours_keeps_what_it_answered() {
         let answer = redis.burnbag(&["CONFIG", "GET", setting]).unwrap();
         assert_eq!(answer.trim_end(), format!("{setting}\n{value}").trim_end());
     }
+}
+
+/// Scripts have the rights of who runs them. So what they and the code around them call must stand in the rights.
+#[test]
+fn burnbags_user_in_redis_may_call_what_the_store_calls() {
+    let rights = std::fs::read_to_string(file("deploy/redis/users.acl")).unwrap();
+    let user = rights.lines().find(|line| line.starts_with("user burnbag ")).unwrap();
+    let allowed: Vec<_> = user.split(' ').filter_map(|word| word.strip_prefix('+')).collect();
+    let mut called = 0;
+    for source in files_below(&file("src/storage/records/redis")) {
+        let text = std::fs::read_to_string(&source).unwrap();
+        let calls =
+            ["redis.call('", "redis.pcall('", "cmd(\""].into_iter().flat_map(|call| text.split(call).skip(1));
+        for call in calls {
+            let command = call.split(['\'', '"']).next().unwrap().to_lowercase();
+            let may = allowed.iter().any(|word| *word == command || word.starts_with(&format!("{command}|")));
+            assert!(may, "{} calls {command}: add it to deploy/redis/users.acl", source.display());
+            called += 1;
+        }
+    }
+    assert!(called > 20, "only {called} calls were found: does the store look different now?");
 }
 
 #[tokio::test]
