@@ -117,6 +117,8 @@ async fn a_redis_that_was_killed_and_came_back_is_listened_to() {
         text.contains("\"purged\"").then_some(())
     })
     .await;
+    // The relay looks again within seconds; until then uploads are refused.
+    server.ready().await;
     comes_and_goes(&server).await;
 }
 
