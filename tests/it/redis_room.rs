@@ -20,7 +20,7 @@ async fn until(what: &str, is: impl AsyncFn() -> bool) {
     wait_for(what, async || is().await.then_some(())).await;
 }
 
-/// Sets `maxmemory` so that this share of it is in use.
+/// Sets `maxmemory` so that this share of it is in use. Beside the ballast what comes and goes with each command is nothing.
 fn fill(redis: &RedisServer, percent: u64) {
     let info: String = redis.ask(&["INFO", "memory"]);
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
@@ -34,6 +34,7 @@ async fn a_redis_that_fills_up_stops_uploads_then_downloads_and_never_ends() {
     let link = server.send("kept", "hello", "").await;
     let other = server.send("other", "hello", "").await;
     let redis = server.stores.in_which_redis();
+    redis.ask::<u64>(&["SETRANGE", "ballast", "33554432", "x"]);
     fill(redis, 85);
     until("uploads to stop", async || put(&server).await == 507).await;
     assert_eq!(get(&link).await, 200, "downloads go on");
