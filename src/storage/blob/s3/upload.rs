@@ -1,8 +1,11 @@
 //! Objects on their way to the bucket. A retried part sends the same bytes from the same memory.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -12,6 +15,26 @@ use crate::transfer::BlobKey;
 
 /// A smaller object is through within the time of a quick call.
 const SMALL: usize = 1 << 20;
+
+/// MinIO answers `AccessDenied` to a write whose directory a deletion beside it has just taken away. Once more, it makes the
+/// directory anew; somebody who is really denied learns it a third of a second later. In milliseconds.
+const DENIED: [u64; 4] = [20, 40, 80, 160];
+
+async fn unless_denied<T, E, R, F>(call: impl Fn() -> F) -> Result<T, SdkError<E, R>>
+where
+    SdkError<E, R>: aws_sdk_s3::error::ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E, R>>>,
+{
+    for wait in DENIED {
+        match call().await {
+            Err(error) if error.code() == Some("AccessDenied") => {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            done => return done,
+        }
+    }
+    call().await
+}
 
 /// A part that the SDK reads while it still belongs to us.
 struct Lent(Arc<Part>);
@@ -34,12 +57,11 @@ fn take_back(part: Arc<Part>) -> Part {
 pub(super) async fn put(shared: &Shared, key: &BlobKey, part: Part) -> Result<Part, BlobError> {
     let client = if part.len() < SMALL { &shared.quick } else { &shared.bulk };
     let part = Arc::new(part);
-    let put = client.put_object().bucket(&shared.bucket).key(key.to_string()).body(lend(&part));
-    put.customize()
-        .disable_payload_signing()
-        .send()
-        .await
-        .map_err(|error| shared.place.failed("PutObject", &error))?;
+    let put = || {
+        let put = client.put_object().bucket(&shared.bucket).key(key.to_string()).body(lend(&part));
+        put.customize().disable_payload_signing().send()
+    };
+    unless_denied(put).await.map_err(|error| shared.place.failed("PutObject", &error))?;
     Ok(take_back(part))
 }
 
@@ -93,11 +115,16 @@ impl BlobUpload for S3Upload {
 
     async fn complete(self: Box<Self>) -> Result<(), BlobError> {
         let Self { shared, key, id, parts, .. } = *self;
-        let limits = client::within(shared.limits.connect, shared.limits.complete_of(parts.len()));
+        let time = shared.limits.complete_of(parts.len());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let complete = shared.quick.complete_multipart_upload().bucket(&shared.bucket).key(key.to_string());
-        let completed = complete.upload_id(id).multipart_upload(parts).customize().config_override(limits);
-        completed.send().await.map_err(|error| gone(shared.place.failed("PutObject", &error)))?;
+        let complete = || {
+            let limits = client::within(shared.limits.connect, time);
+            let complete =
+                shared.quick.complete_multipart_upload().bucket(&shared.bucket).key(key.to_string());
+            let complete = complete.upload_id(&id).multipart_upload(parts.clone());
+            complete.customize().config_override(limits).send()
+        };
+        unless_denied(complete).await.map_err(|error| gone(shared.place.failed("PutObject", &error)))?;
         Ok(())
     }
 
