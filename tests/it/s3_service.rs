@@ -123,7 +123,7 @@ async fn an_upload_that_breaks_leaves_no_object_and_no_upload() {
         let record =
             running.service.records.transfers(vec![(team(&running).await, id.transfer)]).await.unwrap();
         let record = record.into_iter().next().unwrap().unwrap().unwrap();
-        let second = record.transfer.blob_keys().nth(1).unwrap().to_string();
+        let second = record.transfer.blob_keys().nth(1)?.to_string();
         assert!(second.starts_with(file));
         let under_way = bucket.uploads(&second).await;
         let journalled = record.journal.files.values().next()?.upload.clone()?;
