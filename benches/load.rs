@@ -53,9 +53,9 @@ struct Arguments {
     /// Live records; a tenth as many more are due at once
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(20_000..))]
     live: u32,
-    /// Keep the records of that scenario in a redis-server, which is started for it
+    /// In that scenario keep records in Redis and objects in MinIO, which are started for it, and end by three instances
     #[arg(long)]
-    redis: bool,
+    production: bool,
     /// Where the fresh directories are made: the disk to measure
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
@@ -136,7 +136,7 @@ fn main() -> ExitCode {
                     Scenario::Minio => minio::beside(root, &pattern),
                     Scenario::MinioMemory => minio::memory(root, &pattern),
                     Scenario::Records => {
-                        records::records(root, &pattern, arguments.live as usize, arguments.redis)
+                        records::records(root, &pattern, arguments.live as usize, arguments.production)
                     }
                 }
             })

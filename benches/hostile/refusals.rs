@@ -64,7 +64,7 @@ const CLIENTS: [&str; 6] =
 
 /// Of all clients, or of those with `only` in their name.
 pub fn run(root: &Path, tries: u32, only: &str) {
-    let server = Server::burnbag_with(root, &[("BURNBAG_MAX_UPLOAD_BYTES", "1000000")]);
+    let server = Server::burnbag_with(root, &[("MAX_UPLOAD_BYTES", "1000000".to_owned())]);
     let file = tempfile::NamedTempFile::new_in(root).unwrap();
     file.as_file().set_len(SIZE).unwrap();
     let (path, address) = (file.path().to_str().unwrap(), server.address.to_string());

@@ -127,6 +127,13 @@ impl<'a> Client<'a> {
         self.answer("200");
     }
 
+    /// Asks for a file that is not served any more.
+    pub fn miss(&mut self, link: &Link) {
+        self.ask("GET", &link.path, &authorization(link.secret.as_deref()));
+        let length = self.answer("404").length;
+        self.stream.by_ref().take(length).read_to_end(&mut Vec::new()).unwrap();
+    }
+
     /// Ends a transfer.
     pub fn delete(&mut self, link: &Link) {
         let path = format!("/api/v1/transfers/{}", link.transfer);

@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use aws_sdk_s3::Client as S3;
 use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use burnbag::clock::{Clock as _, SystemClock};
+use burnbag::transfer::{BlobKey, FileId, TransferId};
+use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -18,9 +23,13 @@ const SECRET: &str = "bench-secret";
 /// burnbag's bucket, and the one that anybody may use.
 const OURS: &str = "ours";
 const STRAIGHT: &str = "straight";
+/// S3 takes no more keys in one call.
+const DELETED_AT_ONCE: usize = 1000;
+/// Calls at once.
+const DELETES: usize = 8;
 
 /// A fresh server with both buckets.
-fn start(root: &Path) -> Server {
+pub fn start(root: &Path) -> Server {
     let dir = TempDir::new_in(root).unwrap().keep();
     let address = free_address();
     let mut command = Command::new(program());
@@ -29,7 +38,7 @@ fn start(root: &Path) -> Server {
     command.env("MINIO_BROWSER", "off").env("MINIO_UPDATE", "off").env("HOME", &dir);
     let mut server = Server::start(command, address, dir, "/minio/health/ready", None);
     server.prefix = "/straight";
-    service::runtime().block_on(make_buckets(&server));
+    service::runtime().block_on(make_buckets(&client(&server)));
     server
 }
 
@@ -40,7 +49,7 @@ fn program() -> PathBuf {
     [here, home].into_iter().find(|file| file.is_file()).unwrap_or_else(|| "minio".into())
 }
 
-async fn make_buckets(server: &Server) {
+fn client(server: &Server) -> S3 {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
@@ -48,7 +57,10 @@ async fn make_buckets(server: &Server) {
         .force_path_style(true)
         .credentials_provider(Credentials::new(USER, SECRET, None, None, "bench"))
         .build();
-    let s3 = S3::from_conf(config);
+    S3::from_conf(config)
+}
+
+async fn make_buckets(s3: &S3) {
     for bucket in [OURS, STRAIGHT] {
         s3.create_bucket().bucket(bucket).send().await.unwrap();
     }
@@ -58,15 +70,53 @@ async fn make_buckets(server: &Server) {
     s3.put_bucket_policy().bucket(STRAIGHT).policy(policy).send().await.unwrap();
 }
 
+/// What leads burnbag to its bucket.
+pub fn settings(minio: &Server) -> Vec<(&'static str, String)> {
+    vec![
+        ("S3_BUCKET", OURS.to_owned()),
+        ("S3_ENDPOINT", format!("http://{}", minio.address)),
+        ("S3_ACCESS_KEY", USER.to_owned()),
+        ("S3_SECRET_KEY", SECRET.to_owned()),
+    ]
+}
+
 fn burnbag(root: &Path, minio: &Server) -> Server {
-    let endpoint = format!("http://{}", minio.address);
-    let settings = [
-        ("BURNBAG_S3_BUCKET", OURS),
-        ("BURNBAG_S3_ENDPOINT", endpoint.as_str()),
-        ("BURNBAG_S3_ACCESS_KEY", USER),
-        ("BURNBAG_S3_SECRET_KEY", SECRET),
-    ];
-    Server::burnbag_with(root, &settings)
+    Server::burnbag_with(root, &settings(minio))
+}
+
+/// Objects a second that the server deletes by itself: as small as in a flood of ends, under such names, in full batches,
+/// as many batches at once as serve it best.
+pub fn delete_rate(minio: &Server, count: usize) -> f64 {
+    service::runtime().block_on(async {
+        let s3 = client(minio);
+        let keys: Vec<String> = (0..count)
+            .map(|_| {
+                let now = SystemClock.now();
+                let (transfer, file) = (TransferId::generate(now), FileId::generate(now));
+                BlobKey::generate(0, transfer, file, 0).to_string()
+            })
+            .collect();
+        stream::iter(&keys)
+            .map(|key| s3.put_object().bucket(STRAIGHT).key(key).body(b"sealed".to_vec().into()).send())
+            .buffer_unordered(DELETES)
+            .for_each(|put| async { drop(put.unwrap()) })
+            .await;
+        let begun = Instant::now();
+        let batches = keys.chunks(DELETED_AT_ONCE).map(|keys| {
+            let keys = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build().unwrap()).collect();
+            let delete = Delete::builder().set_objects(Some(keys)).build().unwrap();
+            s3.delete_objects().bucket(STRAIGHT).delete(delete).send()
+        });
+        let mut deleted = 0;
+        let mut answers = stream::iter(batches.collect::<Vec<_>>()).buffer_unordered(DELETES);
+        while let Some(answer) = answers.next().await {
+            let answer = answer.unwrap();
+            assert!(answer.errors().is_empty(), "{:?}", answer.errors());
+            deleted += answer.deleted().len();
+        }
+        assert_eq!(deleted, count);
+        count as f64 / begun.elapsed().as_secs_f64()
+    })
 }
 
 /// What MinIO took of the time of both.

@@ -1,10 +1,13 @@
 //! A million live records: what a request takes beside them, and how late a hundred thousand of them are ended.
+//! In the production form by three instances, out of a bucket.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::thread::park_timeout;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, park_timeout};
 use std::time::{Duration, Instant};
 
 use burnbag::clock::{Clock as _, SystemClock, Timestamp};
@@ -12,19 +15,22 @@ use burnbag::crypto::{
     FileMeta, Header, LinkSecret, OWNER, PasswordBlock, PasswordKey, Run, TransferKey, seal_runs, seal_slot,
 };
 use burnbag::service::Service;
+use burnbag::storage::Part;
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{
     AccountId, BlobKey, Change, Context, FileId, InstanceId, LinkId, NewFile, NewLink, NewTransfer, Object,
     TeamId, Transfer, TransferId, WholeFile,
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rand::RngExt as _;
 use tempfile::TempDir;
 
 use crate::client::{Client, Link};
+use crate::minio;
 use crate::redis::Redis;
 use crate::server::{Server, free_address};
 use crate::service;
-use crate::table::{Row, own};
+use crate::table::{Row, beside_minio, own};
 
 /// Live records that the many are compared with.
 const FEW: usize = 10_000;
@@ -37,14 +43,22 @@ const REQUESTS: usize = 1000;
 /// What is sent and fetched beside the records.
 const SIZE: u64 = 1024;
 /// For each of what is due: its seed must be through, and its events in the log, by its deadline.
-const PREPARATION: Duration = Duration::from_millis(2);
+const PREPARATION: Duration = Duration::from_millis(4);
+/// Objects that are put at once.
+const PUTS: usize = 32;
+/// Instances that share the ends in the production form.
+const INSTANCES: usize = 3;
+/// Between two requests for what is over.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Objects whose deletion without burnbag is timed.
+const STRAIGHT: usize = 20_000;
 
 /// Requests with few and with `live` records, then a tenth as many due at once.
-pub fn records(root: &Path, pattern: &[u8], live: usize, in_redis: bool) -> Vec<Row> {
+pub fn records(root: &Path, pattern: &[u8], live: usize, production: bool) -> Vec<Row> {
     let dir = TempDir::new_in(root).unwrap().keep();
     let due = live / DUE_SHARE;
-    let redis = in_redis.then(|| Redis::start(&dir));
-    let mut seed = Seed { dir: dir.clone(), redis, token: String::new(), links: Vec::new() };
+    let stores = production.then(|| Stores { redis: Redis::start(&dir), minio: minio::start(root) });
+    let mut seed = Seed { dir: dir.clone(), stores, token: String::new(), links: Vec::new() };
     let far = || SystemClock.now().after(Duration::from_secs(rand::rng().random_range(86_400..6 * 86_400)));
     seed.grow(FEW, &far, false);
     let server = seed.serve();
@@ -56,17 +70,21 @@ pub fn records(root: &Path, pattern: &[u8], live: usize, in_redis: bool) -> Vec<
     let many_bytes = seed.database();
     let many = Requests::run(&server, &seed.links, pattern);
     drop(server);
+    let straight = seed.stores.as_ref().map(|stores| minio::delete_rate(&stores.minio, STRAIGHT));
     let preparation = Duration::from_secs(20) + PREPARATION * u32::try_from(due).unwrap();
     let deadline = SystemClock.now().after(preparation);
     seed.grow(due, &|| deadline, true);
-    let server = seed.serve();
+    let mut servers = vec![seed.serve()];
+    for _ in 1..if production { INSTANCES } else { 1 } {
+        servers.push(seed.serve_beside());
+    }
     assert!(SystemClock.now() < deadline, "the preparation took longer than {preparation:?}");
-    let late = lateness(&dir, deadline, due);
-    let memory = server.memory().1;
+    let (late, asked) = flood(&servers, &seed, deadline, due, pattern);
+    let memory = servers.iter().map(|server| server.memory().1).fold(0.0, f64::max);
     let beside = |kind: &str, of: fn(&Requests) -> f64, aim| {
         own(format!("{kind}: beside {live} live records, of that beside {FEW}"), aim, of(&many) / of(&few))
     };
-    vec![
+    let mut rows = vec![
         own(format!("median request beside {FEW} live records, ms"), "", few.all()),
         own(format!("median request beside {live}, ms"), "", many.all()),
         beside("the same", Requests::all, "≤ 1.2"),
@@ -74,20 +92,50 @@ pub fn records(root: &Path, pattern: &[u8], live: usize, in_redis: bool) -> Vec<
         beside("PUT of 1 KiB", |of| median(&of.send), ""),
         beside("GET of 1 KiB", |of| median(&of.fetch), ""),
         beside("DELETE", |of| median(&of.delete), ""),
-        own(format!("database bytes a live record, {FEW}"), "", few_bytes / FEW as f64),
-        own(format!("database bytes a live record, {live}"), "", many_bytes / live as f64),
+        own(format!("bytes of the record store a live record, {FEW}"), "", few_bytes / FEW as f64),
+        own(format!("bytes of the record store a live record, {live}"), "", many_bytes / live as f64),
         own(format!("{due} due at once: ended − deadline, p50 s"), "", late.ended(50)),
-        own(format!("{due} due at once: ended − deadline, p99 s"), "≤ 5", late.ended(99)),
+        own(
+            format!("{due} due at once: ended − deadline, p99 s"),
+            if due > 10_000 { "≤ 5" } else { "≤ 1" },
+            late.ended(99),
+        ),
+        own("the same: requests meanwhile, all refused", "", asked as f64),
         own("the same: last object gone after, s", "", late.gone),
         own("the same: peak RSS MiB", "", memory),
-    ]
+    ];
+    if let Some(straight) = straight {
+        let rate = due as f64 / (late.gone - late.begun);
+        rows.push(beside_minio(
+            "objects deleted a second, from the first to the last",
+            "",
+            [Some(rate), Some(straight)],
+        ));
+        rows.push(own("the same: burnbag beside the straight", "≥ 0.8", rate / straight));
+    }
+    rows
+}
+
+/// What the production form stands on.
+struct Stores {
+    redis: Redis,
+    minio: Server,
+}
+
+impl Stores {
+    /// The settings that lead there, by the names that a configuration file has.
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = minio::settings(&self.minio);
+        settings.push(("REDIS_URL", self.redis.url().to_owned()));
+        settings
+    }
 }
 
 /// A directory that records are put into while nothing serves from it.
 struct Seed {
     dir: PathBuf,
-    /// Absent: `SQLite`.
-    redis: Option<Redis>,
+    /// Absent: `SQLite` and the directory.
+    stores: Option<Stores>,
     token: String,
     links: Vec<Link>,
 }
@@ -97,25 +145,31 @@ impl Seed {
     fn grow(&mut self, count: usize, deadline: &dyn Fn() -> Timestamp, objects: bool) {
         let runtime = service::runtime();
         runtime.block_on(async {
-            let app = service::open(&self.dir, free_address(), "", self.redis.as_ref().map(Redis::url)).await;
+            let app = service::open(&self.dir, free_address(), "", &self.settings()).await;
             if self.token.is_empty() {
                 self.token = service::token(&app).await;
             }
             let account = app.service.account("admin").await.unwrap();
-            let objects = objects.then(|| self.dir.join("data/objects"));
             for done in (0..count).step_by(BATCH) {
                 let mut changes = Vec::with_capacity(BATCH);
                 for _ in done..count.min(done + BATCH) {
                     let (change, link) = available(&app.service, account.team, account.id, deadline());
-                    if let Some(objects) = &objects {
-                        for key in change.record().blob_keys() {
-                            let path = objects.join(key.to_string());
-                            fs::create_dir_all(path.parent().unwrap()).unwrap();
-                            fs::write(path, b"sealed").unwrap();
-                        }
-                    }
                     changes.push(change);
                     self.links.push(link);
+                }
+                if objects {
+                    let keys = changes.iter().flat_map(|change| change.record().blob_keys()).cloned();
+                    stream::iter(keys.collect::<Vec<_>>())
+                        .map(|key| {
+                            let blobs = Arc::clone(&app.service.blobs);
+                            async move {
+                                blobs.put(&key, Part::from_filled(b"sealed".to_vec(), 0)).await.map(drop)
+                            }
+                        })
+                        .buffer_unordered(PUTS)
+                        .try_collect::<()>()
+                        .await
+                        .unwrap();
                 }
                 for answer in app.service.records.commit_all(changes).await {
                     answer.unwrap();
@@ -124,35 +178,46 @@ impl Seed {
         });
     }
 
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        self.stores.as_ref().map(Stores::settings).unwrap_or_default()
+    }
+
     /// Bytes of the database that are in use; in Redis, of its memory.
     fn database(&self) -> f64 {
-        if let Some(redis) = &self.redis {
-            return redis.bytes();
+        if let Some(stores) = &self.stores {
+            return stores.redis.bytes();
         }
         let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
         let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, f64>(0)).unwrap();
         (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
     }
 
+    /// Events that wait for the log.
+    fn waiting(&self) -> u64 {
+        if let Some(stores) = &self.stores {
+            return stores.redis.waiting();
+        }
+        let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
+        db.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap()
+    }
+
     /// Serves from it, with all events of the seed in the log.
     fn serve(&self) -> Server {
-        let settings = self.redis.iter().map(|redis| ("BURNBAG_REDIS_URL", redis.url())).collect::<Vec<_>>();
-        let server = Server::burnbag_on(self.dir.clone(), self.token.clone(), &settings);
-        let waiting = || {
-            self.redis.as_ref().map_or_else(
-                || {
-                    let db = rusqlite::Connection::open(self.dir.join("data/burnbag.db")).unwrap();
-                    db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, u64>(0)).unwrap()
-                },
-                Redis::waiting,
-            )
-        };
+        let server = Server::burnbag_on(self.dir.clone(), self.token.clone(), &self.settings());
         let end = Instant::now() + Duration::from_mins(20);
-        while waiting() > 0 {
+        while self.waiting() > 0 {
             assert!(Instant::now() < end, "the relay is not through");
             park_timeout(Duration::from_millis(200));
         }
         server
+    }
+
+    /// One more on the same stores, with the same key and log.
+    fn serve_beside(&self) -> Server {
+        let mut settings = self.settings();
+        settings.push(("DATA_DIR", self.dir.join("data").display().to_string()));
+        let dir = TempDir::new_in(&self.dir).unwrap().keep();
+        Server::burnbag_on(dir, self.token.clone(), &settings)
     }
 }
 
@@ -257,10 +322,43 @@ fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
+/// What became of what was due, while it is asked for again and again: nothing is served any more. Says how often.
+fn flood(
+    servers: &[Server],
+    seed: &Seed,
+    deadline: Timestamp,
+    due: usize,
+    pattern: &[u8],
+) -> (Lateness, usize) {
+    let links = &seed.links[seed.links.len() - due..];
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while SystemClock.now() < deadline {
+                park_timeout(deadline.since(SystemClock.now()));
+            }
+            let mut clients: Vec<Client<'_>> =
+                servers.iter().map(|server| Client::connect(server, pattern)).collect();
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                let link = &links[rand::rng().random_range(0..links.len())];
+                clients[asked % servers.len()].miss(link);
+                asked += 1;
+                park_timeout(PAUSE);
+            }
+            asked
+        });
+        let late = lateness(&seed.dir, deadline, due);
+        over.store(true, Ordering::Relaxed);
+        (late, asking.join().unwrap())
+    })
+}
+
 struct Lateness {
     /// Seconds after the deadline at which each was ended, in order.
     late: Vec<f64>,
-    /// Seconds after the deadline until the last object was confirmed gone.
+    /// Seconds after the deadline until the first object was confirmed gone, and the last.
+    begun: f64,
     gone: f64,
 }
 
@@ -294,7 +392,7 @@ fn lateness(dir: &Path, deadline: Timestamp, due: usize) -> Lateness {
     assert_eq!(late.len(), due, "an event is there twice");
     late.sort_by(f64::total_cmp);
     gone.sort_by(f64::total_cmp);
-    Lateness { late, gone: gone[due - 1] }
+    Lateness { late, begun: gone[0], gone: gone[due - 1] }
 }
 
 /// Reads each line of a growing log once.

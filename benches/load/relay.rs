@@ -62,7 +62,7 @@ impl Running {
         let runtime = service::runtime();
         let stop = CancellationToken::new();
         let (token, served) = runtime.block_on(async {
-            let app = service::open(&dir, address, workers, None).await;
+            let app = service::open(&dir, address, workers, &[]).await;
             let token = service::token(&app).await;
             let gate = app.service.gate.clone();
             let listener = app.bind().unwrap();

@@ -39,8 +39,8 @@ impl Server {
         Self::burnbag_with(root, &[])
     }
 
-    /// [`Server::burnbag`] with further settings, such as `("BURNBAG_MAX_UPLOAD_BYTES", "1MiB")`.
-    pub fn burnbag_with(root: &Path, settings: &[(&str, &str)]) -> Self {
+    /// [`Server::burnbag`] with further settings, such as `("MAX_UPLOAD_BYTES", …)`.
+    pub fn burnbag_with(root: &Path, settings: &[(&str, String)]) -> Self {
         let dir = TempDir::new_in(root).unwrap().keep();
         let mut server = Self::burnbag_on(dir, String::new(), settings);
         let made = burnbag(&server.dir, server.address).args(["token", "create"]).output().unwrap();
@@ -49,11 +49,11 @@ impl Server {
         server
     }
 
-    /// `burnbag serve` on a directory whose records are there already.
-    pub fn burnbag_on(dir: PathBuf, token: String, settings: &[(&str, &str)]) -> Self {
+    /// `burnbag serve` on a directory, or on other stores, whose records are there already.
+    pub fn burnbag_on(dir: PathBuf, token: String, settings: &[(&str, String)]) -> Self {
         let address = free_address();
         let mut command = burnbag(&dir, address);
-        command.envs(settings.iter().copied()).arg("serve");
+        command.envs(settings.iter().map(|(name, value)| (format!("BURNBAG_{name}"), value))).arg("serve");
         Self::start(command, address, dir, "/readyz", Some(token))
     }
 

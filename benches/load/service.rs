@@ -8,15 +8,16 @@ use burnbag::app::App;
 use burnbag::clock::SystemClock;
 use burnbag::config::{Config, Flags};
 
-/// Opens the stores in `<dir>/data`, with the records in a Redis where one is named.
-pub async fn open(dir: &Path, listen: SocketAddr, workers: &str, redis: Option<&str>) -> App {
-    let mut settings = vec![
+/// Opens the stores in `<dir>/data`, or those that settings such as `("REDIS_URL", …)` name.
+pub async fn open(dir: &Path, listen: SocketAddr, workers: &str, stores: &[(&'static str, String)]) -> App {
+    let settings = [
         ("DATA_DIR", dir.join("data").display().to_string()),
         ("LISTEN", listen.to_string()),
         ("RATE", "off".to_owned()),
         ("WORKERS", workers.to_owned()),
     ];
-    settings.extend(redis.map(|url| ("REDIS_URL", url.to_owned())));
+    let stores = stores.iter().map(|(name, value)| (*name, value.clone()));
+    let settings = settings.into_iter().chain(stores).collect();
     let config = Config::load(&Flags { file: None, settings }).unwrap();
     App::open(config, Arc::new(SystemClock)).await.unwrap()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Batches of a flood that are under way at once: what is read of them may have to come from the disk.
 const AT_ONCE: usize = 6;
+/// Batches whose objects are deleted at once: the store deletes those of one while another is recorded.
+const PURGES: usize = 3;
 /// Batches that wait for their objects to be deleted; past it only ends are claimed.
 const WAITING: usize = 2;
 
@@ -121,10 +124,12 @@ async fn next(service: &Service, shard: u8, claimed: Claim) {
 }
 
 async fn purge(service: Arc<Service>, mut waiting: mpsc::Receiver<Vec<Transfer>>) {
-    while let Some(transfers) = waiting.recv().await {
-        let asked = transfers.len();
-        let purged = service.purge(transfers).await;
-        tracing::debug!(asked, purged, "purge pass");
-        service.due.ring();
-    }
+    stream::poll_fn(|context| waiting.poll_recv(context))
+        .for_each_concurrent(PURGES, async |transfers| {
+            let asked = transfers.len();
+            let purged = service.purge(transfers).await;
+            tracing::debug!(asked, purged, "purge pass");
+            service.due.ring();
+        })
+        .await;
 }
