@@ -1,7 +1,10 @@
 //! The command line: one file a subcommand.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 mod adopt;
@@ -50,10 +53,24 @@ pub fn run() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("burnbag: {error:#}");
+            tell(format_args!("burnbag: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what was asked for. Who reads no further, as `head` does, has what he wanted.
+fn print(text: impl Display) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("stdout cannot be written"),
+        _ => Ok(()),
+    }
+}
+
+/// Says something on stderr. Where nobody hears it, it is not said.
+fn tell(text: impl Display) {
+    let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -10,6 +10,8 @@ pub fn start(filter: &str, format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        // Or it would complain on stderr that stderr is closed, and fall over that.
+        .log_internal_errors(false)
         .with_target(true);
     let _ = match format {
         LogFormat::Text => builder.finish().try_init(),

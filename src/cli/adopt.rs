@@ -22,24 +22,23 @@ pub(super) struct Adopt {
 }
 
 impl Adopt {
-    #[expect(clippy::print_stdout, reason = "the answer is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.settings.flags())?;
         telemetry::start("warn", config.log_format);
         super::runtime()?.block_on(async {
             let app = App::apart(config, Arc::new(SystemClock)).await?;
             let found = app.service.store_ids().await?;
-            println!("{found}");
+            super::print(format_args!("{found}\n"))?;
             if found.belong_together() {
-                println!("They belong together: there is nothing to do.");
+                super::print("They belong together: there is nothing to do.\n")?;
                 return Ok(ExitCode::SUCCESS);
             }
             if !self.yes {
-                println!("`burnbag adopt --yes` joins them.");
+                super::print("`burnbag adopt --yes` joins them.\n")?;
                 return Ok(ExitCode::FAILURE);
             }
             let id = app.service.adopt().await?;
-            println!("Joined under the id {id}.");
+            super::print(format_args!("Joined under the id {id}.\n"))?;
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -19,12 +19,11 @@ pub(super) enum Audit {
 }
 
 impl Audit {
-    #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::Verify { dir } = self;
         match verify(&dir) {
             Ok(report) => {
-                println!("{report}");
+                super::print(format_args!("{report}\n"))?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => Err(error.into()),

@@ -23,12 +23,11 @@ pub(super) struct Health {
 }
 
 impl Health {
-    #[expect(clippy::print_stdout, reason = "the answer is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let address = near(Config::load(&self.settings.flags())?.listen);
         let (ready, lines) = ask(address)
             .with_context(|| format!("no answer from {address}: is `burnbag serve` running there?"))?;
-        print!("{lines}");
+        super::print(lines)?;
         Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -58,14 +58,13 @@ fn after_help() -> String {
 }
 
 impl Serve {
-    #[expect(clippy::print_stdout, reason = "the check is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mut flags = self.settings.flags();
         flags.settings.extend(self.listen.map(|listen| ("LISTEN", listen)));
         flags.settings.extend(self.public_url.map(|url| ("PUBLIC_URL", url)));
         let config = Config::load(&flags)?;
         if self.check {
-            print!("{config}");
+            super::print(config)?;
             return Ok(ExitCode::SUCCESS);
         }
         telemetry::start(&config.log, config.log_format);
@@ -151,11 +150,11 @@ async fn greet(app: &App, public_url: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let token = app.first_token(account).await?;
-    eprintln!(
+    super::tell(format_args!(
         "\nburnbag serves at {public_url}\n\n\
          This line sends a file as the account {name} and prints its link. The token in it is shown once and kept nowhere:\n\n  \
-         TOKEN={}; curl --fail-with-body -u \":$TOKEN\" -T README.md {public_url}/\n",
+         TOKEN={}; curl --fail-with-body -u \":$TOKEN\" -T README.md {public_url}/\n\n",
         token.text()
-    );
+    ));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `burnbag token`.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -88,7 +89,6 @@ impl Token {
 }
 
 impl Create {
-    #[expect(clippy::print_stdout, reason = "the token is what was asked for")]
     async fn run(self) -> anyhow::Result<()> {
         let life = match &self.expires {
             Some(text) => Some(
@@ -115,13 +115,12 @@ impl Create {
         let expires = life.map(|life| SystemClock.now().after(life));
         let made = app.service.create_token(account, kind, expires, source).await?;
         if self.reset {
-            eprintln!(
-                "burnbag: {} older tokens are revoked; {} transfers that {name} sent before can now only be ended, not read",
+            super::tell(format_args!(
+                "burnbag: {} older tokens are revoked; {} transfers that {name} sent before can now only be ended, not read\n",
                 made.revoked, made.out_of_reach
-            );
+            ));
         }
-        println!("{}", made.token.text());
-        Ok(())
+        super::print(format_args!("{}\n", made.token.text()))
     }
 }
 
@@ -136,19 +135,22 @@ fn old_token(name: &str) -> anyhow::Result<Zeroizing<String>> {
              (what was sent before can then only be ended)"
         );
     }
-    eprint!("A token of {name} that is still good: ");
-    std::io::stderr().flush()?;
+    super::tell(format_args!("A token of {name} that is still good: "));
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(Zeroizing::new(line.trim().to_owned()))
 }
 
-#[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 async fn list(account: Account) -> anyhow::Result<()> {
     let (app, name) = account.open().await?;
     let account =
         app.service.account(&name).await.with_context(|| format!("there is no account {name:?}"))?;
-    println!("{:<32}  {:<4}  {:<24}  {:<24}  {:<24}  STATE", "ID", "KIND", "CREATED", "EXPIRES", "LAST USED");
+    let mut lines = String::new();
+    writeln!(
+        lines,
+        "{:<32}  {:<4}  {:<24}  {:<24}  {:<24}  STATE",
+        "ID", "KIND", "CREATED", "EXPIRES", "LAST USED"
+    )?;
     for token in app.service.tokens(&account).await? {
         let state = match (token.revoked, token.stands(SystemClock.now())) {
             (Some(_), _) => "revoked",
@@ -156,16 +158,17 @@ async fn list(account: Account) -> anyhow::Result<()> {
             (None, false) => "expired",
         };
         let at = |at: Option<crate::clock::Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-        println!(
+        writeln!(
+            lines,
             "{}  {:<4}  {:<24}  {:<24}  {:<24}  {state}",
             token.id,
             token.kind,
             token.created.to_string(),
             at(token.expires),
             at(token.last_used),
-        );
+        )?;
     }
-    Ok(())
+    super::print(lines)
 }
 
 async fn revoke(account: Account, id: &str) -> anyhow::Result<()> {
@@ -175,6 +178,6 @@ async fn revoke(account: Account, id: &str) -> anyhow::Result<()> {
     let account =
         app.service.account(&name).await.with_context(|| format!("there is no account {name:?}"))?;
     app.service.revoke_token(account, id).await.with_context(|| format!("{name} has no token {id}"))?;
-    eprintln!("burnbag: the token {id} is revoked");
+    super::tell(format_args!("burnbag: the token {id} is revoked\n"));
     Ok(())
 }

@@ -62,6 +62,7 @@ mod on_redis;
 mod on_redis_and_minio;
 mod open_files;
 mod options;
+mod output;
 mod pages;
 mod ranges;
 mod record_contract;

@@ -40,7 +40,7 @@ impl Stores {
 
     /// Bytes in this bucket.
     pub fn in_bucket(bucket: Bucket) -> Self {
-        Self { bucket: Some(Arc::new(bucket)), ..Self::default() }
+        Self::default().and_bucket(bucket)
     }
 
     /// Records in a fresh Redis, bytes in the data directory.
@@ -56,6 +56,11 @@ impl Stores {
     /// Records in a fresh Redis, bytes in a fresh bucket: the production form.
     pub async fn redis_and_minio() -> Self {
         Self { redis: Self::redis().await.redis, ..Self::minio().await }
+    }
+
+    /// Bytes in this bucket.
+    pub fn and_bucket(self, bucket: Bucket) -> Self {
+        Self { bucket: Some(Arc::new(bucket)), ..self }
     }
 
     /// The Redis is reached by this URL.
@@ -76,6 +81,11 @@ impl Stores {
     /// The Redis, to be killed and started again.
     pub fn redis_alone(&mut self) -> &mut RedisServer {
         self.redis.as_mut().and_then(Arc::get_mut).expect("records in a Redis that nobody shares")
+    }
+
+    /// How much memory an upload to them holds.
+    pub const fn part(&self) -> usize {
+        (if self.bucket.is_some() { 5 } else { 1 }) << 20
     }
 
     /// What leads a server to them.
@@ -100,13 +110,39 @@ impl Stores {
         stored.collect()
     }
 
+    /// The bytes of an object as it lies there, where the data directory is `data`.
+    pub async fn object(&self, data: &Path, key: &str) -> Vec<u8> {
+        let Some(bucket) = &self.bucket else {
+            return std::fs::read(data.join("objects").join(key)).unwrap();
+        };
+        let get = bucket.client.get_object().bucket(&bucket.name).key(key).send().await.unwrap();
+        get.body.collect().await.unwrap().to_vec()
+    }
+
+    /// Puts other bytes in its place.
+    pub async fn put_object(&self, data: &Path, key: &str, bytes: &[u8]) {
+        let Some(bucket) = &self.bucket else {
+            return std::fs::write(data.join("objects").join(key), bytes).unwrap();
+        };
+        let put = bucket.client.put_object().bucket(&bucket.name).key(key).body(bytes.to_vec().into());
+        put.send().await.unwrap();
+    }
+
+    /// Takes it away.
+    pub async fn lose_object(&self, data: &Path, key: &str) {
+        let Some(bucket) = &self.bucket else {
+            return std::fs::remove_file(data.join("objects").join(key)).unwrap();
+        };
+        bucket.client.delete_object().bucket(&bucket.name).key(key).send().await.unwrap();
+    }
+
     /// The names and bytes of what lies in the bucket.
     pub async fn in_the_bucket(&self) -> Vec<(String, Vec<u8>)> {
         let Some(bucket) = &self.bucket else { return Vec::new() };
         let mut found = Vec::new();
         for object in bucket.objects().await {
-            let get = bucket.client.get_object().bucket(&bucket.name).key(&object.key).send().await.unwrap();
-            found.push((object.key, get.body.collect().await.unwrap().to_vec()));
+            let bytes = self.object(Path::new(""), &object.key).await;
+            found.push((object.key, bytes));
         }
         found
     }

@@ -134,6 +134,11 @@ impl Server {
         set.map(|(_, dir)| PathBuf::from(dir)).unwrap()
     }
 
+    /// Its settings.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(log_file(&self.dir)).unwrap()
@@ -142,6 +147,20 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// SIGSTOP: what it has under way stands still.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// `kill -9`, and waits for its end.
@@ -164,8 +183,7 @@ impl Server {
 
     /// SIGTERM, and waits for its end; the exit code must be 0.
     pub async fn stop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         let end = Instant::now() + Duration::from_secs(45);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -258,6 +276,27 @@ impl Server {
     /// Every object, wherever objects are.
     pub async fn stored(&self) -> Vec<Stored> {
         self.stores.stored(&self.data()).await
+    }
+
+    /// The one object of a transfer.
+    pub async fn key_of(&self, link: &Link) -> String {
+        let objects = self.stored().await.into_iter();
+        objects.map(|object| object.key).find(|key| key.contains(&link.transfer)).unwrap()
+    }
+
+    /// The bytes of an object as it lies there.
+    pub async fn object(&self, key: &str) -> Vec<u8> {
+        self.stores.object(&self.data(), key).await
+    }
+
+    /// Puts other bytes in an object's place.
+    pub async fn put_object(&self, key: &str, bytes: &[u8]) {
+        self.stores.put_object(&self.data(), key, bytes).await;
+    }
+
+    /// Takes an object away, past burnbag.
+    pub async fn lose_object(&self, key: &str) {
+        self.stores.lose_object(&self.data(), key).await;
     }
 
     /// Every object file under the data directory.
