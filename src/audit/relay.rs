@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{AuditError, AuditGate, DirLock, Log};
 use crate::clock::{Clock, Timestamp};
+use crate::storage::records::OutboxEntry;
 use crate::storage::{RecordStore, Reserve, StoreError};
 
 /// Events in one write.
@@ -167,7 +168,13 @@ impl Relay {
             Some(log) => log,
             None => self.open().await?,
         };
-        let entries = self.records.outbox(self.config.shard, log.last_seq(), BATCH).await?;
+        let Some(entries) = self.waiting(log.last_seq()).await? else {
+            self.fails("the record store went back to an older state".to_owned());
+            // Opened anew, it makes the two join again.
+            drop(log);
+            self.log = Some(self.open().await?);
+            return Ok(true);
+        };
         let more = entries.len() == BATCH;
         let through = entries.last().map(|entry| entry.seq);
         // With nothing to write it is still asked whether it could be: a log that was moved away shows at once.
@@ -179,6 +186,19 @@ impl Relay {
         self.log = Some(log);
         self.works(backlog);
         Ok(more)
+    }
+
+    /// The first that wait for a log that ends with `last`; none where the record store went back to an older state while
+    /// this ran. What is in the log was trimmed, and only here: so what still has a number of the log's, or comes before
+    /// it, is of an older state.
+    async fn waiting(&self, last: u64) -> Result<Option<Vec<OutboxEntry>>, StoreError> {
+        let shard = self.config.shard;
+        let entries = self.records.outbox(shard, 0, BATCH).await?;
+        let older = match entries.first() {
+            Some(first) => first.seq <= last,
+            None => self.records.outbox_length(shard).await?.last < last,
+        };
+        Ok((!older).then_some(entries))
     }
 
     /// Opens the log, and makes sure that log and outbox join.
@@ -259,7 +279,7 @@ impl Relay {
     }
 }
 
-fn write(mut log: Log, entries: &[crate::storage::records::OutboxEntry]) -> Result<Log, AuditError> {
+fn write(mut log: Log, entries: &[OutboxEntry]) -> Result<Log, AuditError> {
     if entries.is_empty() {
         log.check()?;
     } else {

@@ -52,6 +52,8 @@ impl Service {
         let mut unfinished = self.orphans(&self.blobs.unfinished(PAGE).await?).await?;
         unfinished.dedup();
         report.orphans += unfinished.len();
+        // Records that went away meanwhile knew nothing, and that is not absence either.
+        self.check_store_ids().await?;
         let context = self.system();
         if report.orphans > BELIEVED.max(report.objects / 100) {
             report.stopped = true;
