@@ -223,6 +223,9 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         None if error.kind() == ErrorKind::AuthenticationFailed => {
             "set user and password in BURNBAG_REDIS_URL"
         }
+        None if said.contains("certificate") => {
+            "see that its certificate names this host, and that this machine trusts its CA: SSL_CERT_FILE may name a file with CAs"
+        }
         None if error.is_timeout() => "it did not answer in time: see that it runs and is not overloaded",
         None => "see that it runs, and that BURNBAG_REDIS_URL leads to it",
     };
