@@ -1,17 +1,16 @@
 //! What is refused: the status, the code, and that nothing of it stays.
 
-use std::path::PathBuf;
-
 use reqwest::Method;
 
-use crate::support::{Link, Server, basic, run, text, wait_for};
+use crate::support::{Link, Server, basic, command, files_below, run, text, wait_for};
 
 /// Waits until no object is left, and nothing half-written.
 pub async fn empties(server: &Server) {
-    let left = || -> Vec<PathBuf> {
-        [server.objects(), crate::support::files_below(&server.data().join("objects/tmp"))].concat()
+    let gone = async || {
+        let half_written = files_below(&server.data().join("tmp"));
+        (half_written.is_empty() && server.stored().await.is_empty()).then_some(())
     };
-    wait_for("the objects to go", async || left().is_empty().then_some(())).await;
+    wait_for("the objects to go", gone).await;
 }
 
 pub struct Refused {
@@ -42,7 +41,7 @@ pub fn put(server: &Server, path: &str) -> reqwest::RequestBuilder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_option_that_is_not_understood_is_refused() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     for (query, code, field) in [
         ("expire=1h", "option_unknown", "expire"),
         ("Expires=1h", "option_unknown", "Expires"),
@@ -105,12 +104,12 @@ async fn an_option_that_is_not_understood_is_refused() {
         put(&server, "/f?expires=60m").header("burnbag-expires", "1h").send().await.unwrap().status(),
         201
     );
-    assert_eq!(server.objects().len(), 1);
+    assert_eq!(server.stored().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_option_in_a_form_is_held_to_the_same_rules() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     for (fields, code) in [
         (&[("expire", "1h")][..], "option_unknown"),
         (&[("password", "hunter2")], "option_unknown"),
@@ -150,7 +149,7 @@ fn raw(server: &Server, line: &str, headers: &str, body: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_in_a_query_is_refused_before_the_body() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = server.send("f", "what", "").await;
     let path = link.url.strip_prefix(&server.url).unwrap();
     let (secret, below) = (format!("GET {path}?secret={}", link.secret), format!("GET {path}/?Password=x"));
@@ -168,25 +167,25 @@ async fn a_secret_in_a_query_is_refused_before_the_body() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{line}: {answer}");
         assert!(answer.ends_with("(secret_in_query)\n"), "{line}: {answer}");
     }
-    assert_eq!(server.objects().len(), 1);
+    assert_eq!(server.stored().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_file_is_not_taken_for_the_whole() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     for range in ["bytes 0-2/4", "bytes 0-3/*", "bytes 1-4/4", "bytes 0-3/5", "bytes */4", "bytes=0-3/4", "x"]
     {
         let said = problem(&server, put(&server, "/f").header("content-range", range)).await;
         assert_eq!((said.status, said.code.as_str()), (400, "content_range_unsupported"), "{range}");
     }
-    assert_eq!(server.objects().len(), 0);
+    assert_eq!(server.stored().await.len(), 0);
     let whole = put(&server, "/f").header("content-range", "bytes 0-3/4").send().await.unwrap();
     assert_eq!(whole.status(), 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_without_a_good_token_is_refused() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let mut broken = server.token.clone();
     let last = if broken.ends_with('0') { '1' } else { '0' };
@@ -194,9 +193,8 @@ async fn a_caller_without_a_good_token_is_refused() {
     broken.push(last);
     let unknown = burnbag::crypto::Token::generate(burnbag::crypto::TokenKind::Usr);
     let second = {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_burnbag"));
-        command.args(["token", "create"]).env_clear().env("BURNBAG_DATA_DIR", server.data());
-        let made = command.env("BURNBAG_TOKEN", &server.token).output().unwrap();
+        let mut create = command(server.environment());
+        let made = create.args(["token", "create"]).env("BURNBAG_TOKEN", &server.token).output().unwrap();
         assert!(made.status.success(), "{}", text(&made.stderr));
         text(&made.stdout).trim().to_owned()
     };
@@ -230,12 +228,12 @@ async fn a_caller_without_a_good_token_is_refused() {
     }
     let page = with(None).header("accept", "text/html").send().await.unwrap();
     assert_eq!(page.headers()["www-authenticate"], "Bearer");
-    assert_eq!(server.objects().len(), 2);
+    assert_eq!(server.stored().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_not_as_long_as_was_said_leaves_nothing() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     // Too few bytes, and the client leaves.
     let few = raw(&server, "PUT /f", "Content-Length: 300000\r\n", &"x".repeat(200_000));
     let answer = server.raw(&few, false).await;
@@ -252,12 +250,12 @@ async fn a_body_that_is_not_as_long_as_was_said_leaves_nothing() {
     assert!(server.raw(&two, true).await.starts_with("HTTP/1.1 400 "));
     let no_number = raw(&server, "PUT /f", "Content-Length: four\r\n", "what");
     assert!(server.raw(&no_number, true).await.starts_with("HTTP/1.1 400 "));
-    assert_eq!(server.objects().len(), 1);
+    assert_eq!(server.stored().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_half_way_leaves_nothing() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let chunked = raw(&server, "PUT /f", "Transfer-Encoding: chunked\r\n", "4\r\nwhat\r\n");
     server.raw(&chunked, false).await;
     let bad_chunk = raw(&server, "PUT /f", "Transfer-Encoding: chunked\r\n", "4\r\nwhat\r\nnonsense\r\n");
@@ -282,7 +280,7 @@ async fn a_client_that_leaves_half_way_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_and_what_cannot_be_done_is_said() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let client = reqwest::Client::new();
     let url = |path: &str| format!("{}{path}", server.url);
     for kind in
@@ -344,7 +342,7 @@ async fn what_is_not_there_and_what_cannot_be_done_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_site_can_do_nothing() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = server.send("f", "what", "").await;
     let client = reqwest::Client::new();
     let host = server.address().to_owned();

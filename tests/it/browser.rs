@@ -71,7 +71,7 @@ async fn recorded(server: &Server, link: &Link, last: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_link_that_was_sent_works_where_it_is_clicked() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let bytes: Vec<u8> = (0..750_001_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
     let link = server.send("report.bin", bytes.clone(), "downloads=3").await;
     let browser = Browser::start().await;
@@ -106,7 +106,7 @@ async fn a_link_that_was_sent_works_where_it_is_clicked() {
 #[tokio::test]
 async fn a_download_paused_and_resumed_is_one_lease() {
     const SIZE: u64 = 64 << 20;
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let bytes = noise(usize::try_from(SIZE).unwrap(), 8);
     let link = server.send("large.bin", bytes.clone(), "downloads=1").await;
     let gate = Gate::before(&server, SIZE / 4).await;
@@ -153,7 +153,7 @@ async fn a_download_paused_and_resumed_is_one_lease() {
 
 #[tokio::test]
 async fn each_of_several_files_can_be_clicked() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = send_all(&server, &FILES, "").await;
     let browser = Browser::start().await;
 
@@ -186,7 +186,7 @@ async fn each_of_several_files_can_be_clicked() {
 
 #[tokio::test]
 async fn without_a_script_a_pasted_link_or_secret_leads_to_the_files() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = send_all(&server, &FILES, "").await;
     let browser = Browser::without_script().await;
 
@@ -225,7 +225,7 @@ async fn answer(method: Method, url: &str, accept: &str) -> (u16, Vec<(String, S
 
 #[tokio::test]
 async fn who_only_looks_at_a_link_takes_nothing_of_it() {
-    let mut server = Server::start().await;
+    let mut server = super::serve(&[]).await;
     let link = server.send("once.txt", "once", "downloads=1").await;
     let id = link.url.rsplit('/').next().unwrap();
     let unknown = "0".repeat(32);
@@ -273,7 +273,7 @@ async fn who_only_looks_at_a_link_takes_nothing_of_it() {
 
 #[tokio::test]
 async fn a_person_without_a_ticket_is_led_to_the_page_of_the_link() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = send_all(&server, &FILES, "downloads=1").await;
     let browser = Browser::start().await;
     let led = "performance.getEntriesByType('navigation')[0].redirectCount";
@@ -311,7 +311,7 @@ async fn a_person_without_a_ticket_is_led_to_the_page_of_the_link() {
 
 #[tokio::test]
 async fn after_the_deadline_the_page_says_so() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let browser = Browser::start().await;
     let link = send_all(&server, &FILES, "expires=10s").await;
     browser.go(&link.whole).await;

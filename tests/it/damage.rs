@@ -1,15 +1,9 @@
 //! A stored file that was damaged: who is told what, and what it costs.
 
-use std::path::PathBuf;
-
-use crate::support::{Link, Server, noise, wait_for};
+use crate::support::{Link, noise, wait_for};
 use crate::trail::{client, count};
 
 const SIZE: usize = 700_000;
-
-fn object(server: &Server, link: &Link) -> PathBuf {
-    server.objects().into_iter().find(|path| path.to_str().unwrap().contains(&link.transfer)).unwrap()
-}
 
 /// The status, and the body if all of it came.
 async fn get(link: &Link, who: &str) -> (u16, Option<Vec<u8>>) {
@@ -20,12 +14,12 @@ async fn get(link: &Link, who: &str) -> (u16, Option<Vec<u8>>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_file_is_named_costs_no_count_and_can_be_ended() {
-    let server = Server::with(&[("BURNBAG_LEASE_IDLE", "1s"), ("BURNBAG_LEASE_RETRY", "1s")]).await;
+    let server = super::serve(&[("BURNBAG_LEASE_IDLE", "1s"), ("BURNBAG_LEASE_RETRY", "1s")]).await;
     let bytes = noise(SIZE, 1);
     let link = server.send("f", bytes.clone(), "downloads=1").await;
     let other = server.send("g", bytes.clone(), "").await;
-    let path = object(&server, &link);
-    let good = std::fs::read(&path).unwrap();
+    let key = server.key_of(&link).await;
+    let good = server.object(&key).await;
     let told = |times: usize| {
         let log = server.log();
         let named =
@@ -42,11 +36,11 @@ async fn a_damaged_file_is_named_costs_no_count_and_can_be_ended() {
     flipped[50] ^= 1;
     let bad = [flipped, good[..good.len() - 1].to_vec(), [&good[..], b"x"].concat(), Vec::new()];
     for (n, bad) in bad.iter().enumerate() {
-        std::fs::write(&path, bad).unwrap();
+        server.put_object(&key, bad).await;
         assert_eq!(get(&link, "one").await.0, 500);
         told(n + 1);
     }
-    std::fs::remove_file(&path).unwrap();
+    server.lose_object(&key).await;
     assert_eq!(get(&link, "one").await.0, 500);
     told(bad.len() + 1);
     assert_eq!(count(&server, &link.transfer, "download.started"), 0);
@@ -54,12 +48,12 @@ async fn a_damaged_file_is_named_costs_no_count_and_can_be_ended() {
     // Broken off in the middle: the count comes back once the lease is over, to anybody.
     let mut late = good.clone();
     late[600_000] ^= 1;
-    std::fs::write(&path, &late).unwrap();
+    server.put_object(&key, &late).await;
     assert_eq!(get(&link, "one").await, (200, None));
     wait_for("the line", async || server.log().contains("download broken off").then_some(())).await;
     told(bad.len() + 2);
     assert_eq!(get(&other, "one").await, (200, Some(bytes.clone())), "another file");
-    std::fs::write(&path, &good).unwrap();
+    server.put_object(&key, &good).await;
     let again = wait_for("the count to come back", async || {
         let (status, body) = get(&link, "somebody else").await;
         (status != 503).then_some((status, body))
@@ -68,7 +62,7 @@ async fn a_damaged_file_is_named_costs_no_count_and_can_be_ended() {
     assert_eq!(again, (200, Some(bytes)));
 
     // It can be ended as ever.
-    std::fs::write(object(&server, &other), b"damaged").unwrap();
+    server.put_object(&server.key_of(&other).await, b"damaged").await;
     let ended = client("sender").delete(&other.url).basic_auth("", Some(&server.token)).send().await.unwrap();
     assert_eq!(ended.status(), 204);
     for link in [&link, &other] {
@@ -77,5 +71,5 @@ async fn a_damaged_file_is_named_costs_no_count_and_can_be_ended() {
         })
         .await;
     }
-    assert!(server.objects().is_empty());
+    assert!(server.stored().await.is_empty());
 }

@@ -7,11 +7,25 @@ async fn serve(settings: &[(&str, &str)]) -> Server {
     Server::on(Stores::redis_and_minio().await, settings).await
 }
 
+#[path = "bad_input.rs"]
+mod bad_input;
+#[path = "browser.rs"]
+mod browser;
 #[path = "canary.rs"]
 mod canary;
 #[path = "crash.rs"]
 mod crash;
+#[path = "damage.rs"]
+mod damage;
 #[path = "deadline.rs"]
 mod deadline;
+#[path = "leases.rs"]
+mod leases;
+#[path = "ranges.rs"]
+mod ranges;
+#[path = "refusals.rs"]
+mod refusals;
 #[path = "round_trip.rs"]
 mod round_trip;
+#[path = "slow_uploads.rs"]
+mod slow_uploads;

@@ -1,10 +1,5 @@
 //! Conditions and ranges, and objects that were tampered with.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-use burnbag::http::range::parse;
-use proptest::prelude::*;
 use reqwest::{Method, Response};
 
 use crate::support::{Link, Server, noise, run, text};
@@ -23,7 +18,7 @@ async fn get(link: &Link, headers: &[(&str, &str)]) -> Response {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_range_of_every_form_gives_its_bytes() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let bytes = noise(200_000, 1);
     let link = server.send("f", bytes.clone(), "").await;
     for (asked, wanted) in [
@@ -57,7 +52,7 @@ async fn a_single_range_of_every_form_gives_its_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_outside_is_416_and_one_that_is_none_is_ignored() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let bytes = noise(1000, 1);
     let link = server.send("f", bytes.clone(), "").await;
     for asked in ["1000-", "1000-1000", "5000-6000", "-0", "999999999999999999999999-"] {
@@ -83,7 +78,7 @@ async fn a_range_outside_is_416_and_one_that_is_none_is_ignored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conditions_are_held_against_the_tag() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let bytes = noise(1000, 1);
     let link = server.send("f", bytes.clone(), "").await;
     let first = get(&link, &[]).await;
@@ -133,7 +128,7 @@ async fn conditions_are_held_against_the_tag() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_sends_no_byte_takes_no_lease() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = server.send("f", noise(1000, 1), "downloads=1").await;
     let whole = get(&link, &[("range", "bytes=5000-")]).await;
     assert_eq!(whole.status(), 416);
@@ -219,14 +214,10 @@ async fn seen(server: &Server, link: &Link) -> Seen {
     }
 }
 
-fn object(server: &Server, link: &Link) -> PathBuf {
-    server.objects().into_iter().find(|path| path.to_str().unwrap().contains(&link.transfer)).unwrap()
-}
-
-fn change(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = std::fs::read(path).unwrap();
-    how(&mut bytes);
-    std::fs::write(path, bytes).unwrap();
+async fn flip(server: &Server, key: &str, at: usize, bits: u8) {
+    let mut bytes = server.object(key).await;
+    bytes[at] ^= bits;
+    server.put_object(key, &bytes).await;
 }
 
 /// Refused before the first byte: a status says so.
@@ -239,25 +230,25 @@ const SIZE: usize = 700_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_byte_breaks_the_transfer_before_its_segment() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let bytes = noise(SIZE, 1);
     let link = server.send("f", bytes.clone(), "").await;
-    let path = object(&server, &link);
-    let size = std::fs::read(&path).unwrap().len();
+    let key = server.key_of(&link).await;
+    let size = server.object(&key).await.len();
     // The first byte, salt, prefix, the first segment's text and tag: nothing leaves.
     for at in [0, 5, 35, 40, 30_000, 65_535] {
-        change(&path, |object| object[at] ^= 1);
+        flip(&server, &key, at, 1).await;
         refused(&seen(&server, &link).await, &format!("byte {at}"));
-        change(&path, |object| object[at] ^= 1);
+        flip(&server, &key, at, 1).await;
     }
     // Segments are read four at a time, and the first four before the status.
     for at in [65_536, 262_143] {
-        change(&path, |object| object[at] ^= 0x80);
+        flip(&server, &key, at, 0x80).await;
         refused(&seen(&server, &link).await, &format!("byte {at}"));
-        change(&path, |object| object[at] ^= 0x80);
+        flip(&server, &key, at, 0x80).await;
     }
     for at in [262_144, 400_000, size - 17, size - 1] {
-        change(&path, |object| object[at] ^= 0x80);
+        flip(&server, &key, at, 0x80).await;
         let seen = seen(&server, &link).await;
         assert!(matches!(seen.curl, Some(18 | 56)), "byte {at}: {:?}", seen.curl);
         let good = 65_536 * (at / 65_536) - 40 - 16 * (at / 65_536);
@@ -270,18 +261,18 @@ async fn a_flipped_byte_breaks_the_transfer_before_its_segment() {
         assert!(whole.bytes().await.unwrap() == bytes[..good], "byte {at}");
         let bad = get(&link, &[("range", &format!("bytes={good}-{good}"))]).await;
         assert_eq!(bad.status(), 500, "byte {at}");
-        change(&path, |object| object[at] ^= 0x80);
+        flip(&server, &key, at, 0x80).await;
     }
     assert_eq!(seen(&server, &link).await.python, "200 clean", "restored, it is whole again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_was_cut_extended_or_swapped_is_refused() {
-    let server = Server::start().await;
+    let server = super::serve(&[]).await;
     let link = server.send("f", noise(SIZE, 1), "").await;
     let other = server.send("f", noise(SIZE, 2), "").await;
-    let (path, another) = (object(&server, &link), object(&server, &other));
-    let good = std::fs::read(&path).unwrap();
+    let (key, another) = (server.key_of(&link).await, server.key_of(&other).await);
+    let good = server.object(&key).await;
     for (what, bytes) in [
         ("a byte less", good[..good.len() - 1].to_vec()),
         ("a segment less", good[..65_536 * 10].to_vec()),
@@ -289,67 +280,19 @@ async fn an_object_that_was_cut_extended_or_swapped_is_refused() {
         ("nothing", Vec::new()),
         ("a byte more", [&good[..], b"x"].concat()),
         ("an empty segment more", [&good[..], &[0; 16]].concat()),
-        ("another's", std::fs::read(&another).unwrap()),
+        ("another's", server.object(&another).await),
     ] {
-        std::fs::write(&path, bytes).unwrap();
+        server.put_object(&key, &bytes).await;
         refused(&seen(&server, &link).await, what);
     }
     // Two segments in each other's place.
     let (first, second) = (65_536 * 6..65_536 * 7, 65_536 * 7..65_536 * 8);
     let swapped = [&good[..first.start], &good[second.clone()], &good[first], &good[second.end..]].concat();
-    std::fs::write(&path, swapped).unwrap();
+    server.put_object(&key, &swapped).await;
     let broken = seen(&server, &link).await;
     assert!(matches!(broken.curl, Some(18 | 56)), "{:?}", broken.curl);
     assert!(broken.bytes.len() <= 65_480 + 65_520 * 5, "{} bytes arrived", broken.bytes.len());
-    std::fs::remove_file(&path).unwrap();
+    server.lose_object(&key).await;
     refused(&seen(&server, &link).await, "no object");
     assert_eq!(seen(&server, &other).await.python, "200 clean");
-}
-
-/// RFC 9110 §14.1.2, read plainly: `None` for no range, `Some(None)` for one outside.
-#[expect(clippy::option_option, reason = "the form of what it is held against")]
-fn reference(first: Option<u128>, last: Option<u128>, size: u64) -> Option<Option<Range<u64>>> {
-    let inside = |at: &u128| match (first, last) {
-        (Some(first), Some(last)) => (first..=last).contains(at),
-        (Some(first), None) => *at >= first,
-        (None, Some(length)) => *at + length >= u128::from(size),
-        (None, None) => false,
-    };
-    match (first, last) {
-        (None, None) => return None,
-        (Some(first), Some(last)) if first > last => return None,
-        _ => {}
-    }
-    let mut all = (0..u128::from(size)).filter(inside);
-    let start = all.next();
-    let end = all.next_back().or(start);
-    let whole = |at: u128| u64::try_from(at).unwrap();
-    Some(start.zip(end).map(|(start, end)| whole(start)..whole(end) + 1))
-}
-
-fn number() -> impl Strategy<Value = Option<u128>> {
-    prop_oneof![
-        1 => Just(None),
-        6 => (0_u128..60).prop_map(Some),
-        1 => any::<u64>().prop_map(|n| Some(u128::from(n))),
-        1 => any::<u128>().prop_map(|n| Some(n >> 8)),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn a_range_is_read_as_the_rfc_says(first in number(), last in number(), size in 0_u64..50) {
-        let word = |n: Option<u128>| n.map_or_else(String::new, |n| n.to_string());
-        let text = format!("bytes={}-{}", word(first), word(last));
-        // Two numbers that are both beyond 64 bits are past any file in either order.
-        prop_assume!(first.is_none_or(|n| n <= u128::from(u64::MAX)));
-        prop_assert_eq!(parse(&text, size), reference(first, last, size), "{} of {}", text, size);
-    }
-
-    #[test]
-    fn a_range_lies_inside_whatever_is_asked(text in "(bytes|Bytes|b)?=?[-0-9, a]{0,12}", size in any::<u64>()) {
-        if let Some(Some(range)) = parse(&text, size) {
-            prop_assert!(range.start < range.end && range.end <= size);
-        }
-    }
 }
