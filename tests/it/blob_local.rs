@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::blob_contract::{
     Fixture, assert_absent, assert_holds, blob_contract, bytes, key, listed, wait_for,
 };
+use crate::disk::Disk;
 
 const NOW: Timestamp = Timestamp::from_millis(1_900_000_000_123);
 
@@ -29,6 +30,24 @@ async fn make_local() -> Fixture {
 }
 
 blob_contract!(contract, super::make_local);
+
+async fn make_without_direct_writes() -> Fixture {
+    let (disk, store) = tokio::task::spawn_blocking(without_direct_writes).await.unwrap();
+    Fixture { store, keeps: Box::new(disk) }
+}
+
+fn without_direct_writes() -> (Disk, Arc<dyn BlobStore>) {
+    let disk = Disk::without_direct_writes();
+    let probe = disk.path().join("probe");
+    let file = fs::File::create(&probe).unwrap();
+    let flags = rustix::fs::fcntl_getfl(&file).unwrap() | rustix::fs::OFlags::DIRECT;
+    assert_eq!(rustix::fs::fcntl_setfl(&file, flags), Err(rustix::io::Errno::INVAL));
+    fs::remove_file(probe).unwrap();
+    let store = open(disk.path()).unwrap();
+    (disk, store)
+}
+
+blob_contract!(contract_without_direct_writes, super::make_without_direct_writes);
 
 fn local() -> (TempDir, Arc<dyn BlobStore>) {
     let dir = tempfile::tempdir().unwrap();

@@ -20,13 +20,13 @@ use crate::trail::{client, count};
 const MIB: usize = 1 << 20;
 
 /// A small file system in memory, mounted as long as this lives.
-struct Disk(tempfile::TempDir);
+pub struct Disk(tempfile::TempDir);
 
 fn mount(arguments: &[&str]) {
     let done = Command::new("mount").args(arguments).output().unwrap();
     assert!(
         done.status.success(),
-        "this test mounts a tmpfs: run it as root, or in `unshare --map-root-user --mount` ({})",
+        "this test mounts a file system in memory: run it as root, or in `unshare --map-root-user --mount` ({})",
         String::from_utf8_lossy(&done.stderr).trim()
     );
 }
@@ -59,6 +59,17 @@ impl Disk {
         let options = format!("size={size},mode=0700");
         mount(&["-t", "tmpfs", "-o", &options, "burnbag-test", dir.path().to_str().unwrap()]);
         Self(dir)
+    }
+
+    /// One that takes no direct writes, as a tmpfs before Linux 6.6.
+    pub fn without_direct_writes() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        mount(&["-t", "ramfs", "-o", "mode=0700", "burnbag-test", dir.path().to_str().unwrap()]);
+        Self(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn data(&self) -> PathBuf {

@@ -84,6 +84,49 @@ async fn what_expired_while_nobody_listened_is_caught_up_with() {
     assert!(!ready.contains("does not tell"), "{ready}");
 }
 
+/// For `LISTENER_CUT_SECONDS`, or two.
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "how long, and how late, for a run by hand"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_late_while_the_listener_is_cut_off_and_after() {
+    let cut = std::env::var("LISTENER_CUT_SECONDS").map_or(2, |seconds| seconds.parse::<u64>().unwrap());
+    let redis = RedisServer::start().await;
+    let gate = Gate::to(&redis.address(), u64::MAX).await;
+    let stores = Stores::in_redis(redis).by(format!("redis://{}", gate.address()));
+    let server = Server::on(stores, &[]).await;
+    listens(&server).await;
+    // Some come due while nobody listens, some just when somebody does again.
+    let all = (1..=10).map(|n| (n, format!("expires={}s", 1 + n * (cut + 4) / 10)));
+    let mut sent = Vec::new();
+    for (n, query) in all {
+        sent.push(server.send(&format!("{n}"), "hello", &query).await);
+    }
+    gate.shut(true);
+    server.stores.in_which_redis().ask::<u32>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    trail::until(now().after(Duration::from_secs(cut))).await;
+    gate.shut(false);
+    listens(&server).await;
+    sent.push(server.send("after", "hello", "expires=2s").await);
+    let mut worst = Duration::ZERO;
+    for link in &sent {
+        purged(&server, link).await;
+        let expired = async || {
+            let events = server.events().into_iter();
+            let ours = |event: &serde_json::Value| {
+                event["transfer"] == link.transfer.as_str() && event["type"] == "transfer.expired"
+            };
+            events.filter(ours).map(|event| instant(&event["time"])).next()
+        };
+        let at = wait_for("the event", expired).await;
+        worst = worst.max(at.since(instant(&server.transfer(&link.transfer).await["deadline"])));
+    }
+    println!("cut for {cut} s: the latest of {} ended {worst:?} after its deadline", sent.len());
+    assert!(worst < Duration::from_secs(10), "{worst:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_is_refused_is_asked_for_again() {
     let redis = RedisServer::start().await;
