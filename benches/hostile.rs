@@ -16,13 +16,28 @@ use clap::{Parser, ValueEnum};
 #[allow(dead_code, reason = "the load bench needs more of it")]
 #[path = "load/client.rs"]
 mod client;
+#[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/minio.rs"]
+mod minio;
+#[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/redis.rs"]
+mod redis;
 #[path = "hostile/refusals.rs"]
 mod refusals;
 #[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/scenarios.rs"]
+mod scenarios;
+#[allow(dead_code, reason = "the load bench needs more of it")]
 #[path = "load/server.rs"]
 mod server;
+#[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/service.rs"]
+mod service;
 #[path = "hostile/slow.rs"]
 mod slow;
+#[allow(dead_code, reason = "the load bench needs more of it")]
+#[path = "load/table.rs"]
+mod table;
 
 /// Measures what slow and silent clients cost others, and whether the reason of a refusal arrives.
 #[derive(Parser)]
@@ -37,6 +52,9 @@ struct Arguments {
     /// Try the refusals with the clients alone that have this in their name
     #[arg(long, default_value = "")]
     client: String,
+    /// Send the slow bodies into MinIO, with the records in Redis; both are started for it
+    #[arg(long)]
+    minio: bool,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -55,7 +73,7 @@ fn main() {
     let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let wanted = |scenario| arguments.only.is_none_or(|only| only == scenario);
     if wanted(Scenario::Slow) {
-        slow::run(dir.path());
+        slow::run(dir.path(), arguments.minio);
     }
     if wanted(Scenario::Refusals) {
         refusals::run(dir.path(), arguments.tries, &arguments.client);

@@ -78,7 +78,7 @@ enum Scenario {
     Memory,
     /// 1 GiB and 100 KiB files into MinIO, and straight into it
     Minio,
-    /// One upload of 5 GiB into MinIO, then 64 of 256 MiB at once, then 64 downloads; one round
+    /// 5 GiB without a length into MinIO and back, compared; then 64 of 256 MiB at once, and 64 downloads; one round
     MinioMemory,
     /// Requests beside a million live records, then 100,000 due at once; one round
     Records,

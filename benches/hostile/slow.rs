@@ -1,5 +1,6 @@
 //! What silent and slow clients cost another one.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::client::{Client, basic, pattern};
+use crate::minio;
+use crate::redis::Redis;
 use crate::server::Server;
 
 const MIB: u64 = 1 << 20;
@@ -27,8 +30,18 @@ enum Kind {
     Body,
 }
 
-pub fn run(root: &Path) {
-    let server = Server::burnbag(root);
+/// How one ended: what it was told, if anything, and after how long.
+type Ended = (Kind, Duration, Option<u16>);
+
+pub fn run(root: &Path, on_minio: bool) {
+    let production = on_minio.then(|| {
+        let dir = tempfile::TempDir::new_in(root).unwrap().keep();
+        (minio::start(root), Redis::start(&dir))
+    });
+    let server = match &production {
+        Some((minio, redis)) => minio::production(root, minio, redis),
+        None => Server::burnbag(root),
+    };
     let pattern = pattern();
     let round_trip = || {
         let begun = Instant::now();
@@ -44,7 +57,7 @@ pub fn run(root: &Path) {
     let idle = server.memory().0;
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let cut: Arc<Mutex<Vec<(Kind, Duration)>>> = Arc::default();
+    let cut: Arc<Mutex<Vec<Ended>>> = Arc::default();
     let gate = Arc::new(Semaphore::new(CONNECTING));
     let kinds = [(Kind::Silent, 10_000), (Kind::Head, 500), (Kind::Body, 200)];
     let auth = basic(server.token.as_deref().unwrap());
@@ -58,8 +71,8 @@ pub fn run(root: &Path) {
                 let stream = TcpStream::connect(address).await.unwrap();
                 drop(connected);
                 let begun = Instant::now();
-                attack(kind, stream, &auth, address).await;
-                cut.lock().unwrap().push((kind, begun.elapsed()));
+                let told = attack(kind, stream, &auth, address).await;
+                cut.lock().unwrap().push((kind, begun.elapsed(), told));
             });
         }
     }
@@ -85,16 +98,23 @@ pub fn run(root: &Path) {
         (Kind::Body, "slow bodies"),
     ] {
         let mut times: Vec<f64> =
-            cut.iter().filter(|(of, _)| *of == kind).map(|(_, time)| time.as_secs_f64()).collect();
+            cut.iter().filter(|(of, ..)| *of == kind).map(|(_, time, _)| time.as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
         let wanted = kinds.iter().find(|(of, _)| *of == kind).unwrap().1;
         let (first, last) = (times.first().unwrap_or(&0.0), times.last().unwrap_or(&0.0));
         println!("  {name}: {} of {wanted} cut, after {first:.1} to {last:.1} s", times.len());
+        let mut told: BTreeMap<u16, usize> = BTreeMap::new();
+        for (.., status) in cut.iter().filter(|(of, _, status)| *of == kind && status.is_some()) {
+            *told.entry(status.unwrap_or_default()).or_default() += 1;
+        }
+        for (status, count) in told {
+            println!("    {count} were told {status}");
+        }
     }
 }
 
-/// Until it is cut.
-async fn attack(kind: Kind, mut stream: TcpStream, auth: &str, address: SocketAddr) {
+/// Until it is cut: the status that it was told.
+async fn attack(kind: Kind, mut stream: TcpStream, auth: &str, address: SocketAddr) -> Option<u16> {
     let head = format!(
         "PUT /slow HTTP/1.1\r\nHost: {address}\r\nAuthorization: {auth}\r\nContent-Length: 100000\r\n"
     );
@@ -103,16 +123,15 @@ async fn attack(kind: Kind, mut stream: TcpStream, auth: &str, address: SocketAd
         Kind::Head => (head.into_bytes(), Duration::from_millis(250)),
         Kind::Body => {
             if stream.write_all(format!("{head}\r\n").as_bytes()).await.is_err() {
-                return;
+                return None;
             }
             (vec![b'x'; 1000], Duration::from_secs(1))
         }
     };
     let (mut reader, mut writer) = stream.split();
-    let ended = async {
-        let mut read = [0; 1024];
-        while reader.read(&mut read).await.is_ok_and(|read| read > 0) {}
-    };
+    let mut told = Vec::new();
+    // A reset after the answer is no matter.
+    let ended = async { drop(reader.read_to_end(&mut told).await) };
     let trickle = async {
         for byte in bytes {
             if writer.write_all(&[byte]).await.is_err() {
@@ -126,6 +145,8 @@ async fn attack(kind: Kind, mut stream: TcpStream, auth: &str, address: SocketAd
         () = ended => {}
         () = trickle => {}
     }
+    let status = told.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    std::str::from_utf8(status).ok()?.parse().ok()
 }
 
 fn percentiles(mut taken: Vec<Duration>) -> (usize, f64, f64) {

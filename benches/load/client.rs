@@ -53,6 +53,14 @@ fn authorization(secret: Option<&str>) -> String {
     secret.map_or_else(String::new, |secret| format!("authorization: {}\r\n", basic(secret)))
 }
 
+/// So many bytes of the pattern, a write each.
+fn pieces(pattern: &[u8], size: u64) -> impl Iterator<Item = &[u8]> {
+    (0..size).step_by(WRITE).map(move |at| {
+        let start = usize::try_from(at).unwrap() % BLOCK;
+        &pattern[start..start + usize::try_from(size - at).unwrap().min(WRITE)]
+    })
+}
+
 impl<'a> Client<'a> {
     pub fn connect(server: &Server, pattern: &'a [u8]) -> Self {
         Self { prefix: server.prefix, ..Self::to(server.address, server.token.as_deref(), pattern) }
@@ -67,18 +75,35 @@ impl<'a> Client<'a> {
 
     /// Sends a file of so many bytes. When burnbag has answered they are durable.
     pub fn send(&mut self, name: &str, size: u64) -> Link {
-        let (sender, prefix) = (&self.sender, self.prefix);
-        let head =
-            format!("PUT {prefix}/{name} HTTP/1.1\r\nhost: bench\r\n{sender}content-length: {size}\r\n\r\n");
-        let socket = self.stream.get_mut();
-        socket.write_all(head.as_bytes()).unwrap();
-        let mut at = 0;
-        while at < size {
-            let start = usize::try_from(at).unwrap() % BLOCK;
-            let count = usize::try_from(size - at).unwrap().min(WRITE);
-            socket.write_all(&self.pattern[start..start + count]).unwrap();
-            at += count as u64;
+        self.begin(name, &format!("content-length: {size}"));
+        for piece in pieces(self.pattern, size) {
+            self.stream.get_mut().write_all(piece).unwrap();
         }
+        self.sent(name)
+    }
+
+    /// The same without saying how many they are.
+    pub fn send_in_chunks(&mut self, name: &str, size: u64) -> Link {
+        self.begin(name, "transfer-encoding: chunked");
+        let mut chunk = Vec::with_capacity(WRITE + 16);
+        for piece in pieces(self.pattern, size) {
+            chunk.clear();
+            chunk.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            chunk.extend_from_slice(piece);
+            chunk.extend_from_slice(b"\r\n");
+            self.stream.get_mut().write_all(&chunk).unwrap();
+        }
+        self.stream.get_mut().write_all(b"0\r\n\r\n").unwrap();
+        self.sent(name)
+    }
+
+    fn begin(&mut self, name: &str, length: &str) {
+        let (sender, prefix) = (&self.sender, self.prefix);
+        let head = format!("PUT {prefix}/{name} HTTP/1.1\r\nhost: bench\r\n{sender}{length}\r\n\r\n");
+        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
+    }
+
+    fn sent(&mut self, name: &str) -> Link {
         // MinIO says 200.
         let answer = self.answer("20");
         let mut text = vec![0; usize::try_from(answer.length).unwrap()];
@@ -89,7 +114,7 @@ impl<'a> Client<'a> {
                 let path = format!("/{}", url.splitn(4, '/').nth(3).unwrap());
                 Link { path, secret: Some(secret.to_owned()), transfer: answer.transfer }
             }
-            None => Link { path: format!("{prefix}/{name}"), secret: None, transfer: String::new() },
+            None => Link { path: format!("{}/{name}", self.prefix), secret: None, transfer: String::new() },
         }
     }
 

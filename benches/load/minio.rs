@@ -13,6 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::redis::Redis;
 use crate::scenarios::{AT_ONCE, BIG, Cost, EACH, GIB, many_big, many_small, one_big};
 use crate::server::{Server, free_address};
 use crate::service;
@@ -165,18 +166,31 @@ pub fn beside(root: &Path, pattern: &[u8]) -> Vec<Row> {
     ]
 }
 
-/// Many large files at once, and one that is larger.
+/// The production form: on MinIO, with the records in Redis.
+pub fn production(root: &Path, minio: &Server, redis: &Redis) -> Server {
+    let redis = ("REDIS_URL", redis.url().to_owned());
+    Server::burnbag_with(root, &[settings(minio), vec![redis]].concat())
+}
+
+/// Many large files at once, and one that is larger, which comes without a length and is compared with what comes back.
 pub fn memory(root: &Path, pattern: &[u8]) -> Vec<Row> {
     let minio = start(root);
-    let peak = {
-        let server = burnbag(root, &minio);
-        Client::connect(&server, pattern).send("load.bin", 5 * GIB);
-        server.memory().1
+    let (up, down) = {
+        let redis = Redis::start(&TempDir::new_in(root).unwrap().keep());
+        let server = production(root, &minio, &redis);
+        let mut client = Client::connect(&server, pattern);
+        let link = client.send_in_chunks("load.bin", 5 * GIB);
+        let up = server.memory().1;
+        client.verify(&link, 5 * GIB);
+        (up, server.memory().1)
     };
     // Another server: the bucket of the first belongs to other records.
     drop(minio);
     let minio = start(root);
-    let mut rows = vec![own("5 GiB up into MinIO, peak RSS MiB", "≤ 64", peak)];
+    let mut rows = vec![
+        own("5 GiB without a length up into MinIO, records in Redis, peak RSS MiB", "≤ 64", up),
+        own("the same, fetched and compared, peak RSS MiB", "≤ 64", down),
+    ];
     rows.extend(many_big(&burnbag(root, &minio), BIG, pattern));
     rows
 }

@@ -43,7 +43,8 @@ impl Server {
     pub fn burnbag_with(root: &Path, settings: &[(&str, String)]) -> Self {
         let dir = TempDir::new_in(root).unwrap().keep();
         let mut server = Self::burnbag_on(dir, String::new(), settings);
-        let made = burnbag(&server.dir, server.address).args(["token", "create"]).output().unwrap();
+        let mut create = burnbag(&server.dir, server.address, settings);
+        let made = create.args(["token", "create"]).output().unwrap();
         assert!(made.status.success(), "token create: {}", String::from_utf8_lossy(&made.stderr));
         server.token = Some(String::from_utf8(made.stdout).unwrap().trim().to_owned());
         server
@@ -52,8 +53,8 @@ impl Server {
     /// `burnbag serve` on a directory, or on other stores, whose records are there already.
     pub fn burnbag_on(dir: PathBuf, token: String, settings: &[(&str, String)]) -> Self {
         let address = free_address();
-        let mut command = burnbag(&dir, address);
-        command.envs(settings.iter().map(|(name, value)| (format!("BURNBAG_{name}"), value))).arg("serve");
+        let mut command = burnbag(&dir, address, settings);
+        command.arg("serve");
         Self::start(command, address, dir, "/readyz", Some(token))
     }
 
@@ -171,13 +172,14 @@ impl Drop for Server {
     }
 }
 
-fn burnbag(dir: &Path, address: SocketAddr) -> Command {
+fn burnbag(dir: &Path, address: SocketAddr, settings: &[(&str, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_burnbag"));
     command
         .env_clear()
         .env("BURNBAG_DATA_DIR", dir.join("data"))
         .env("BURNBAG_LISTEN", address.to_string())
-        .env("BURNBAG_RATE", "off");
+        .env("BURNBAG_RATE", "off")
+        .envs(settings.iter().map(|(name, value)| (format!("BURNBAG_{name}"), value)));
     command
 }
 
