@@ -159,6 +159,20 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// SIGSTOP: it takes connections and answers nothing.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Waits until it ends by itself.
     pub async fn ended(&mut self) -> std::process::ExitStatus {
         let end = Instant::now() + SOON;
@@ -173,8 +187,7 @@ impl Server {
 
     /// SIGTERM, and waits for its end; the exit code must be 0.
     pub async fn stop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         let end = Instant::now() + Duration::from_secs(45);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
