@@ -16,7 +16,7 @@ use crate::metrics::{Count, Store};
 use crate::storage::records::LeaseAnswer;
 use crate::storage::{BlobError, BlobReader, StoreError};
 use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
-use crate::transfer::{Actor, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
+use crate::transfer::{Actor, BlobKey, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
 
 /// Segments that are read at once.
 const READ_AHEAD: usize = 4;
@@ -138,15 +138,17 @@ impl Service {
         let id = transfer.id();
         let plan = Plan::open(&open.key.meta_key(id.as_bytes()), id, recorded)?;
         let pieces = plan.pieces(id, recorded, &range)?;
-        for (key, size) in plan.objects(&pieces) {
-            if self.blobs.size(&key).await? != Some(size) {
-                return Err(damaged(&key));
-            }
-        }
+        let objects = plan.objects(&pieces);
         let progress = Arc::new(Progress { sent: self.metrics.sent(), ..Progress::default() });
         let main = open.key.main_key(id.as_bytes(), file.id.as_bytes());
         let mut source = Source::new(Arc::clone(self), main, pieces, Arc::clone(&progress));
-        let first = source.next().await?;
+        let first = match source.first(&objects).await {
+            // What has ended meanwhile has lost its objects, which is no damage.
+            Err(ServiceError::Internal(_)) if !self.is_open_yet(open).await? => {
+                return Err(ServiceError::LinkNotFound);
+            }
+            first => first?,
+        };
         let context = self.context(Actor::Link(open.link), asker);
         let stream = StreamId::generate(context.now);
         let ask = OpenStream {
@@ -384,6 +386,16 @@ struct Reading {
 impl Source {
     fn new(service: Arc<Service>, main: MainKey, pieces: Vec<Piece>, progress: Arc<Progress>) -> Self {
         Self { service, main, pieces: pieces.into_iter(), now: None, progress }
+    }
+
+    /// The first chunks, once the objects are as long as they should be.
+    async fn first(&mut self, objects: &[(BlobKey, u64)]) -> Result<Vec<Chunk>, ServiceError> {
+        for (key, size) in objects {
+            if self.service.blobs.size(key).await? != Some(*size) {
+                return Err(damaged(key));
+            }
+        }
+        self.next().await
     }
 
     /// The next verified chunks; none at the end. A segment that does not authenticate ends it with an error.

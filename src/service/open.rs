@@ -96,6 +96,13 @@ impl Service {
         let files = open_files(&record, &key)?;
         Ok(OpenTransfer { link, files, record, key })
     }
+
+    /// Whether what was opened has not ended since.
+    pub(super) async fn is_open_yet(&self, open: &OpenTransfer) -> Result<bool, ServiceError> {
+        let record = self.records.transfer(open.record.transfer.team(), open.id()).await?;
+        let stands = record.is_some_and(|record| record.transfer.state() == State::Available);
+        Ok(stands && self.clock.now() < open.deadline())
+    }
 }
 
 /// Opens what is sealed of the whole files.

@@ -1,5 +1,7 @@
 //! An object under way: each part is written while the next one is filled, if there is memory for two.
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
 
 use super::room::Promise;
@@ -11,6 +13,9 @@ use crate::transfer::{AccountId, BlobKey};
 /// Parts after which it is looked again whether there is room: others write too, and not all say how much. Who does not
 /// say is promised room for so many at once.
 const LOOK_AT_ROOM: u32 = 16;
+
+/// What became of an object of one part is asked for no longer: it is soon sent again, and its sender waits.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// The parts of one object, in order.
 pub(super) struct Parts<'a> {
@@ -108,9 +113,9 @@ impl<'a> Parts<'a> {
             },
         };
         failpoint::hit("after_complete");
+        let patience = if self.id.is_none() { SETTLE } else { Duration::MAX };
         match written {
-            // A write whose outcome is not known is settled by the object's size (DESIGN §4).
-            Err(BlobError::Unavailable(_)) if self.service.blobs.size(&self.key).await? == Some(size) => {
+            Err(BlobError::Unavailable(_)) if is_there(self.service, &self.key, size, patience).await => {
                 Ok(None)
             }
             written => Ok(Some(written?)),
@@ -177,4 +182,10 @@ impl<'a> Parts<'a> {
             }
         }
     }
+}
+
+/// A write whose outcome is not known is settled by the object's size (DESIGN §4).
+async fn is_there(service: &Service, key: &BlobKey, size: u64, patience: Duration) -> bool {
+    let there = tokio::time::timeout(patience, service.blobs.size(key)).await;
+    matches!(there, Ok(Ok(Some(there))) if there == size)
 }

@@ -215,12 +215,15 @@ impl Task {
                 if let Err(error) = self.service.withdraw(team, id, reason, &context).await {
                     tracing::warn!(transfer = %id, error = &error as &dyn std::error::Error, "upload not ended; the reaper will");
                 }
-                // It may be purged by now, and what this task wrote last have come after that.
+                // It may be purged by now, and what this task wrote last have come after that. The sender need not wait.
                 let keys: Vec<_> = self.draft.transfer.blob_keys().cloned().collect();
-                let left = self.service.blobs.delete(&keys).await.into_iter().filter(Result::is_err).count();
-                if left > 0 {
-                    tracing::warn!(transfer = %id, left, "objects not deleted; the sweep will");
-                }
+                let service = Arc::clone(&self.service);
+                self.service.tasks.spawn(async move {
+                    let left = service.blobs.delete(&keys).await.into_iter().filter(Result::is_err).count();
+                    if left > 0 {
+                        tracing::warn!(transfer = %id, left, "objects not deleted; the sweep will");
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(transfer = %id, error = &error as &dyn std::error::Error, "upload not ended; the reaper will");

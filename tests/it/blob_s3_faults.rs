@@ -194,3 +194,23 @@ async fn a_restart_is_waited_for() {
     upload.complete().await.unwrap();
     assert_holds(&store, &key, &[&part[..], &part[..]].concat()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_was_begun_twice_leaves_none_of_the_two() {
+    let minio = Minio::shared().await;
+    let bucket = minio.bucket().await;
+    let limits = S3Limits { quick_attempt: Duration::from_secs(1), ..S3Limits::default() };
+    let (gate, store) = behind(minio, &bucket, u64::MAX, limits).await;
+    let (key, part) = (key(), bytes(1, store.part_size()));
+    let (opened, ()) = tokio::join!(store.open(&key), async {
+        gate.shut_at(&["POST", "uploads"]).await;
+        let both = async || (bucket.uploads(&key.to_string()).await.len() >= 2).then_some(());
+        wait_for("the upload to be begun twice", both).await;
+        gate.open();
+    });
+    let mut upload = opened.unwrap();
+    upload.part(part.clone()).await.unwrap();
+    upload.complete().await.unwrap();
+    assert_eq!(bucket.uploads(&key.to_string()).await, Vec::<String>::new());
+    assert_holds(&store, &key, &part).await;
+}

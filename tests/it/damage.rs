@@ -1,6 +1,13 @@
 //! A stored file that was damaged: who is told what, and what it costs.
 
-use crate::support::{Link, noise, wait_for};
+use std::sync::Arc;
+
+use burnbag::clock::SystemClock;
+use burnbag::service::{Asker, Holder, Proof, ServiceError};
+use burnbag::transfer::HolderId;
+
+use crate::deadline::InProcess;
+use crate::support::{Link, files_below, noise, wait_for};
 use crate::trail::{client, count};
 
 const SIZE: usize = 700_000;
@@ -72,4 +79,23 @@ async fn a_damaged_file_is_named_costs_no_count_and_can_be_ended() {
         .await;
     }
     assert!(server.stored().await.is_empty());
+}
+
+/// A request that opened the transfer before its end, and comes to the objects after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_went_with_its_transfer_meanwhile_is_no_damage() {
+    let running = InProcess::start(Arc::new(SystemClock)).await;
+    let sent = client("sender").put(format!("{}/f", running.url)).basic_auth("", Some(&running.token));
+    let link = sent.body("hello").send().await.unwrap().text().await.unwrap();
+    let link = Link::parse(link.trim_end(), "");
+    let service = &running.service;
+    let id = link.url.rsplit('/').next().unwrap().parse().unwrap();
+    let open = service.open(id, &Proof::parse(&link.secret).unwrap()).await.unwrap();
+    let ended = client("sender").delete(&link.url).basic_auth("", Some(&running.token));
+    assert_eq!(ended.send().await.unwrap().status(), 204);
+    let objects = running.dir.path().join("objects/o");
+    wait_for("the objects to go", async || files_below(&objects).is_empty().then_some(())).await;
+    let (holder, asker) = (Holder(HolderId::from_bytes([1; 16])), Asker::default());
+    let answer = service.download(&open, &open.files[0], 0..5, holder, &asker, || {}).await;
+    assert!(matches!(answer, Err(ServiceError::LinkNotFound)), "{:?}", answer.err());
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 
+use crate::stores::Stores;
 use crate::support::{Server, free_port};
 
 /// Settings of a server that shows its metrics, and where.
@@ -23,8 +24,13 @@ impl Shown {
 
     /// A server with this and further settings.
     pub async fn server(&self, settings: &[(&str, &str)]) -> Server {
+        self.server_on(Stores::default(), settings).await
+    }
+
+    /// [`Shown::server`] on these stores.
+    pub async fn server_on(&self, stores: Stores, settings: &[(&str, &str)]) -> Server {
         let settings: Vec<_> = settings.iter().copied().chain([self.setting()]).collect();
-        Server::with(&settings).await
+        Server::on(stores, &settings).await
     }
 
     pub fn url(&self) -> String {

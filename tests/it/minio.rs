@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::stores::Stored;
-use crate::support::{SOON, free_port, wait_for};
+use crate::support::{SOON, files_below, free_port, wait_for};
 use crate::tools::tool;
 
 /// The one that tests share, a bucket each.
@@ -137,6 +137,11 @@ impl Minio {
     /// `127.0.0.1:<port>`.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it keeps of uploads that were begun and not completed, in whatever bucket: it lists them by their whole keys alone.
+    pub fn unfinished(&self) -> Vec<PathBuf> {
+        files_below(&self.dir.join("data/.minio.sys/multipart"))
     }
 
     fn log(&self) -> String {

@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burnbag::transfer::BlobKey;
+use futures_util::future::join_all;
+
 use crate::minio::{Bucket, Minio};
 use crate::redis_server::RedisServer;
 use crate::support::files_below;
@@ -134,6 +137,24 @@ impl Stores {
             return std::fs::remove_file(data.join("objects").join(key)).unwrap();
         };
         bucket.client.delete_object().bucket(&bucket.name).key(key).send().await.unwrap();
+    }
+
+    /// The uploads that were begun and not completed, of these keys: MinIO lists no others.
+    pub async fn unfinished(&self, keys: &[BlobKey]) -> Vec<String> {
+        let Some(bucket) = &self.bucket else { return Vec::new() };
+        let uploads = join_all(keys.iter().map(async |key| bucket.uploads(&key.to_string()).await)).await;
+        uploads.into_iter().flatten().collect()
+    }
+
+    /// The keys of objects that the records in Redis name.
+    pub fn named_keys(&self) -> Vec<BlobKey> {
+        let Some(redis) = &self.redis else { return Vec::new() };
+        let records: Vec<String> = redis.ask(&["KEYS", "bb:{bb.*}:t:*"]);
+        let fields = records.iter().flat_map(|key| redis.ask::<Vec<Vec<u8>>>(&["HVALS", key]));
+        let words = fields.flat_map(|field| {
+            String::from_utf8_lossy(&field).split('"').map(str::to_owned).collect::<Vec<_>>()
+        });
+        words.filter_map(|word| word.parse().ok()).collect()
     }
 
     /// The names and bytes of what lies in the bucket.

@@ -13,9 +13,21 @@ pub(super) async fn abort(shared: &Shared, key: &BlobKey, upload: Option<&str>) 
     if let Some(upload) = upload {
         abort_one(shared, &key, upload).await?;
     }
-    // One whose beginning was not answered is in no journal. MinIO lists uploads only where the prefix is the whole key.
-    for (_, upload, _) in uploads(shared, &key, usize::MAX).await?.into_iter().filter(|(of, ..)| *of == key) {
-        abort_one(shared, &key, &upload).await?;
+    // One whose beginning was not answered is in no journal.
+    abort_all(shared, &key, None).await
+}
+
+/// All of the key but this one.
+pub(super) async fn abort_others(shared: &Shared, key: &BlobKey, upload: &str) -> Result<(), BlobError> {
+    abort_all(shared, &key.to_string(), Some(upload)).await
+}
+
+/// MinIO lists uploads only where the prefix is the whole key.
+async fn abort_all(shared: &Shared, key: &str, except: Option<&str>) -> Result<(), BlobError> {
+    for (of, upload, _) in uploads(shared, key, usize::MAX).await? {
+        if of == key && except != Some(upload.as_str()) {
+            abort_one(shared, key, &upload).await?;
+        }
     }
     Ok(())
 }

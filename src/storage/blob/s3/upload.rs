@@ -2,10 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -65,11 +68,33 @@ pub(super) async fn put(shared: &Shared, key: &BlobKey, part: Part) -> Result<Pa
     Ok(take_back(part))
 }
 
+/// How often a call was sent.
+#[derive(Clone, Default, Debug)]
+struct Attempts(Arc<AtomicU32>);
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// A multipart upload.
 pub(super) struct S3Upload {
     shared: Arc<Shared>,
     key: BlobKey,
     id: String,
+    /// It was begun more than once: the server may have begun others, whose names were never told.
+    repeated: bool,
     parts: Vec<CompletedPart>,
     /// The parts so far are whole ones, and all of them are there.
     goes_on: bool,
@@ -78,11 +103,14 @@ pub(super) struct S3Upload {
 impl S3Upload {
     pub(super) async fn create(shared: Arc<Shared>, key: &BlobKey) -> Result<Self, BlobError> {
         let create = shared.quick.create_multipart_upload().bucket(&shared.bucket).key(key.to_string());
+        let attempts = Attempts::default();
+        let create = create.customize().interceptor(attempts.clone());
         let created = create.send().await.map_err(|error| shared.place.failed("PutObject", &error))?;
         let id = created.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| {
             BlobError::Unavailable("the S3 server began an upload without a name".to_owned())
         })?;
-        Ok(Self { shared, key: key.clone(), id, parts: Vec::new(), goes_on: true })
+        let repeated = attempts.0.load(Ordering::Relaxed) > 1;
+        Ok(Self { shared, key: key.clone(), id, repeated, parts: Vec::new(), goes_on: true })
     }
 }
 
@@ -114,7 +142,11 @@ impl BlobUpload for S3Upload {
     }
 
     async fn complete(self: Box<Self>) -> Result<(), BlobError> {
-        let Self { shared, key, id, parts, .. } = *self;
+        let Self { shared, key, id, repeated, parts, .. } = *self;
+        if repeated {
+            // While the record is in Uploading: if this ends half-way, they go with the rest.
+            unfinished::abort_others(&shared, &key, &id).await?;
+        }
         let time = shared.limits.complete_of(parts.len());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = || {
