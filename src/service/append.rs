@@ -245,7 +245,7 @@ impl<'a> Appending<'a> {
             file: self.file,
             epoch: 1,
             opener: self.opener,
-            upload: self.parts.id().cloned(),
+            upload: self.parts.id().map(str::to_owned),
             bytes: self.size,
             upload_deadline: now.after(self.service.rules.upload_idle),
         };

@@ -1,9 +1,11 @@
-//! An object under way: each part is written while the next one is filled, if there is memory for two.
+//! An object under way: parts are written while the next one is filled, if there is memory for more than one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
+use super::buffers::Reserved;
 use super::room::Promise;
 use super::{Service, ServiceError};
 use crate::failpoint;
@@ -25,18 +27,11 @@ pub(super) struct Parts<'a> {
     /// Whether the sender said how much will come.
     declared: bool,
     promise: Promise,
-    sink: Sink,
-    /// What the blob store calls the upload.
-    id: Option<String>,
+    /// Absent: all that came fits one part so far.
+    upload: Option<Arc<dyn BlobUpload>>,
+    /// Parts on their way.
+    writing: JoinSet<Result<(), BlobError>>,
     sent: u32,
-}
-
-enum Sink {
-    /// All that came fits one part so far.
-    None,
-    Open(Box<dyn BlobUpload>),
-    /// A part is being written. The task ends by itself, and then drops what nobody waits for.
-    Writing(JoinHandle<(Box<dyn BlobUpload>, Result<(), BlobError>)>),
 }
 
 impl<'a> Parts<'a> {
@@ -47,47 +42,73 @@ impl<'a> Parts<'a> {
         declared: bool,
         promise: Promise,
     ) -> Self {
-        Self { service, account, key, declared, promise, sink: Sink::None, id: None, sent: 0 }
+        Self { service, account, key, declared, promise, upload: None, writing: JoinSet::new(), sent: 0 }
     }
 
     /// What the blob store calls the upload, once it is open: to journal before the first part is sent.
-    pub(super) const fn id(&self) -> Option<&String> {
-        self.id.as_ref()
+    pub(super) fn id(&self) -> Option<&str> {
+        self.upload.as_ref().map(|upload| upload.id())
     }
 
     /// Begins an object of several parts, or says that it is begun already.
     pub(super) async fn open(&mut self) -> Result<bool, ServiceError> {
-        if self.id.is_some() {
+        if self.upload.is_some() {
             return Ok(false);
         }
-        let sink = self.service.blobs.open(&self.key).await?;
-        self.id = Some(sink.id().to_owned());
-        self.sink = Sink::Open(sink);
+        self.upload = Some(self.service.blobs.open(&self.key).await?);
         Ok(true)
     }
 
-    /// Sends a full part. The buffer to go on in is a second one while it is written, or the same one after. What is written
+    /// Sends a full part. The buffer to go on in is another one while it is written, or the same one after. What is written
     /// gives its memory back at once: a sender who stalls holds one part, as everybody else.
     pub(super) async fn send(&mut self, full: Part) -> Result<Part, ServiceError> {
-        let sink = self.written().await?;
-        let mut sink =
-            sink.ok_or_else(|| ServiceError::Internal("a part came before its object".to_owned()))?;
+        let upload = self.upload.clone();
+        let upload =
+            upload.ok_or_else(|| ServiceError::Internal("a part came before its object".to_owned()))?;
         self.sent += 1;
-        let size = self.service.blobs.part_size();
-        if let Some(mut second) = self.service.buffers.spare(self.account, size) {
-            let next = second.allocate();
-            self.sink = Sink::Writing(tokio::spawn(async move {
-                let written = sink.part(full).await.map(|buffer| second.give_back(buffer));
-                failpoint::hit("after_part");
-                (sink, written)
-            }));
-            return Ok(next);
+        let number = self.sent;
+        let Some(mut other) = self.spare().await? else {
+            let back = upload.part(number, full).await;
+            failpoint::hit("after_part");
+            self.promise.filled(self.part());
+            return Ok(back?);
+        };
+        let next = other.allocate();
+        self.writing.spawn(async move {
+            let written = upload.part(number, full).await.map(|buffer| other.give_back(buffer));
+            failpoint::hit("after_part");
+            written
+        });
+        Ok(next)
+    }
+
+    /// Memory for another part, also what one on its way gives back. Absent: none is on its way, and there is none.
+    async fn spare(&mut self) -> Result<Option<Reserved>, ServiceError> {
+        let (size, at_once) = (self.service.blobs.part_size(), self.service.blobs.parts_at_once());
+        loop {
+            if self.writing.len() < at_once
+                && let Some(spare) = self.service.buffers.spare(self.account, size)
+            {
+                return Ok(Some(spare));
+            }
+            if !self.one_less().await? {
+                return Ok(None);
+            }
         }
-        let back = sink.part(full).await;
-        failpoint::hit("after_part");
-        self.sink = Sink::Open(sink);
+    }
+
+    /// Waits for one of those on their way; whether there was one.
+    async fn one_less(&mut self) -> Result<bool, ServiceError> {
+        let Some(written) = self.writing.join_next().await else { return Ok(false) };
+        written.map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))??;
         self.promise.filled(self.part());
-        Ok(back?)
+        Ok(true)
+    }
+
+    /// Waits for all of them.
+    async fn all_written(&mut self) -> Result<(), ServiceError> {
+        while self.one_less().await? {}
+        Ok(())
     }
 
     /// Whether the object takes one part more, and no other after it.
@@ -98,22 +119,23 @@ impl<'a> Parts<'a> {
     /// Sends the last part, of an object of `size` bytes. When it returns, the object is whole and durable. The buffer comes
     /// back, unless the outcome had to be asked for.
     pub(super) async fn end_object(&mut self, rest: Part, size: u64) -> Result<Option<Part>, ServiceError> {
-        let sink = self.written().await?;
-        let written = match sink {
-            None => {
-                failpoint::hit("before_complete");
-                self.service.blobs.put(&self.key, rest).await
-            }
-            Some(mut sink) => match sink.part(rest).await {
+        let written = if let Some(upload) = self.upload.clone() {
+            let last = upload.part(self.sent + 1, rest);
+            let (last, before) = tokio::join!(last, self.all_written());
+            before?;
+            match last {
                 Ok(back) => {
                     failpoint::hit("before_complete");
-                    sink.complete().await.map(|()| back)
+                    upload.complete().await.map(|()| back)
                 }
                 Err(error) => Err(error),
-            },
+            }
+        } else {
+            failpoint::hit("before_complete");
+            self.service.blobs.put(&self.key, rest).await
         };
         failpoint::hit("after_complete");
-        let patience = if self.id.is_none() { SETTLE } else { Duration::MAX };
+        let patience = if self.upload.is_none() { SETTLE } else { Duration::MAX };
         match written {
             Err(BlobError::Unavailable(_)) if is_there(self.service, &self.key, size, patience).await => {
                 Ok(None)
@@ -125,20 +147,14 @@ impl<'a> Parts<'a> {
     /// Goes on in another object.
     pub(super) fn next_object(&mut self, key: BlobKey) {
         self.key = key;
-        (self.id, self.sent) = (None, 0);
+        (self.upload, self.sent) = (None, 0);
     }
 
     /// Gives the object up.
     pub(super) async fn abort(mut self) {
-        let sink = match self.written().await {
-            Ok(sink) => sink,
-            Err(_) => match std::mem::replace(&mut self.sink, Sink::None) {
-                Sink::Open(sink) => Some(sink),
-                Sink::None | Sink::Writing(_) => None,
-            },
-        };
-        if let Some(sink) = sink
-            && let Err(error) = sink.abort().await
+        self.writing.shutdown().await;
+        if let Some(upload) = self.upload
+            && let Err(error) = upload.abort().await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
         }
@@ -162,25 +178,6 @@ impl<'a> Parts<'a> {
 
     fn part(&self) -> u64 {
         self.service.blobs.part_size() as u64
-    }
-
-    /// The upload, once the part before is written.
-    async fn written(&mut self) -> Result<Option<Box<dyn BlobUpload>>, ServiceError> {
-        match std::mem::replace(&mut self.sink, Sink::None) {
-            Sink::None => Ok(None),
-            Sink::Open(sink) => Ok(Some(sink)),
-            Sink::Writing(writing) => {
-                let (sink, written) = writing
-                    .await
-                    .map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))?;
-                if let Err(error) = written {
-                    self.sink = Sink::Open(sink);
-                    return Err(error.into());
-                }
-                self.promise.filled(self.part());
-                Ok(Some(sink))
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where bytes live: sealed objects under keys that are never used twice (DESIGN §5).
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use crate::transfer::BlobKey;
 pub mod local;
 mod part;
 pub mod s3;
+mod sequence;
 
 pub use part::Part;
 
@@ -50,6 +52,9 @@ pub trait BlobStore: Send + Sync {
     /// Parts that one object takes; with more a file goes on in its next object (DESIGN §5).
     fn parts_per_object(&self) -> u32;
 
+    /// Parts of one object that are worth sending at once.
+    fn parts_at_once(&self) -> usize;
+
     /// A writer that was frozen may still finish an object so long after its record was ended.
     fn longest_attempt(&self) -> Duration;
 
@@ -63,7 +68,7 @@ pub trait BlobStore: Send + Sync {
     ///
     /// # Errors
     /// [`BlobError::Full`], [`BlobError::Unavailable`].
-    async fn open(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError>;
+    async fn open(&self, key: &BlobKey) -> Result<Arc<dyn BlobUpload>, BlobError>;
 
     /// Reads `range`, which lies inside the object.
     ///
@@ -126,27 +131,28 @@ pub trait BlobStore: Send + Sync {
 
 /// An object of several parts, under way. Dropped, it is abandoned; its journalled name aborts what it left.
 #[async_trait]
-pub trait BlobUpload: Send {
+pub trait BlobUpload: Send + Sync {
     /// The name to journal before the first part is sent.
     fn id(&self) -> &str;
 
-    /// Appends the next part: exactly [`BlobStore::part_size`] bytes, but the last. The buffer comes back for reuse.
+    /// Sends part `number`, from 1: exactly [`BlobStore::part_size`] bytes, but the last. [`BlobStore::parts_at_once`] may be on their
+    /// way at once, and end in any order. The buffer comes back for reuse.
     ///
     /// # Errors
     /// [`BlobError::Full`], [`BlobError::Unavailable`]; the upload can then only be aborted.
-    async fn part(&mut self, part: Part) -> Result<Part, BlobError>;
+    async fn part(&self, number: u32, part: Part) -> Result<Part, BlobError>;
 
     /// Makes the object readable, whole and durable.
     ///
     /// # Errors
     /// As for parts; whether the object is there is then for [`BlobStore::size`] to say.
-    async fn complete(self: Box<Self>) -> Result<(), BlobError>;
+    async fn complete(self: Arc<Self>) -> Result<(), BlobError>;
 
     /// Gives it up and deletes its parts.
     ///
     /// # Errors
     /// [`BlobError::Unavailable`].
-    async fn abort(self: Box<Self>) -> Result<(), BlobError>;
+    async fn abort(self: Arc<Self>) -> Result<(), BlobError>;
 }
 
 /// Bytes of an object, in order.

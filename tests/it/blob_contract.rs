@@ -81,9 +81,9 @@ pub async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 }
 
 async fn upload(store: &Arc<dyn BlobStore>, key: &BlobKey, all: &[u8]) {
-    let mut upload = store.open(key).await.unwrap();
-    for part in all.chunks(store.part_size()) {
-        let back = upload.part(aligned(part)).await.unwrap();
+    let upload = store.open(key).await.unwrap();
+    for (number, part) in (1..).zip(all.chunks(store.part_size())) {
+        let back = upload.part(number, aligned(part)).await.unwrap();
         assert!(back.into_empty().0.capacity() >= part.len(), "the buffer comes back");
     }
     upload.complete().await.unwrap();
@@ -112,12 +112,41 @@ pub async fn parts_become_one_object(store: Arc<dyn BlobStore>) {
     }
 }
 
+pub async fn parts_may_come_at_once_and_in_any_order(store: Arc<dyn BlobStore>) {
+    let (key, part) = (key(), store.part_size());
+    let bytes = bytes(1, 3 * part + 10);
+    let upload = store.open(&key).await.unwrap();
+    let numbered = |number: u32| {
+        let bytes = bytes.chunks(part).nth(number as usize - 1).unwrap();
+        upload.part(number, aligned(bytes))
+    };
+    numbered(3).await.unwrap();
+    let (first, last) = tokio::join!(numbered(1), numbered(4));
+    first.unwrap();
+    last.unwrap();
+    numbered(2).await.unwrap();
+    upload.complete().await.unwrap();
+    assert_holds(&store, &key, &bytes).await;
+}
+
+pub async fn an_object_with_a_part_missing_cannot_complete(store: Arc<dyn BlobStore>) {
+    let (key, part) = (key(), bytes(1, store.part_size()));
+    let upload = store.open(&key).await.unwrap();
+    let id = upload.id().to_owned();
+    for number in [1, 3] {
+        upload.part(number, part.clone()).await.unwrap();
+    }
+    upload.complete().await.unwrap_err();
+    store.abort(&key, Some(&id)).await.unwrap();
+    assert_absent(&store, &key).await;
+}
+
 pub async fn nothing_is_there_before_complete(store: Arc<dyn BlobStore>) {
     let (key, bytes) = (key(), bytes(1, store.part_size()));
-    let mut upload = store.open(&key).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
     assert!(!upload.id().is_empty());
-    for _ in 0..2 {
-        upload.part(bytes.clone()).await.unwrap();
+    for number in 1..=2 {
+        upload.part(number, bytes.clone()).await.unwrap();
         assert_absent(&store, &key).await;
         assert_eq!(listed(&store).await, Vec::<String>::new());
     }
@@ -128,9 +157,9 @@ pub async fn nothing_is_there_before_complete(store: Arc<dyn BlobStore>) {
 
 pub async fn an_aborted_upload_leaves_nothing(store: Arc<dyn BlobStore>) {
     let key = key();
-    let mut upload = store.open(&key).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
     let id = upload.id().to_owned();
-    upload.part(bytes(1, store.part_size())).await.unwrap();
+    upload.part(1, bytes(1, store.part_size())).await.unwrap();
     upload.abort().await.unwrap();
     assert_absent(&store, &key).await;
     assert_eq!(listed(&store).await, Vec::<String>::new());
@@ -140,9 +169,9 @@ pub async fn an_aborted_upload_leaves_nothing(store: Arc<dyn BlobStore>) {
 
 pub async fn an_upload_aborted_by_its_name_cannot_complete(store: Arc<dyn BlobStore>) {
     let key = key();
-    let mut upload = store.open(&key).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
     let id = upload.id().to_owned();
-    upload.part(bytes(1, 100)).await.unwrap();
+    upload.part(1, bytes(1, 100)).await.unwrap();
     store.abort(&key, Some(&id)).await.unwrap();
     store.abort(&key, Some(&id)).await.unwrap();
     assert!(upload.complete().await.is_err(), "it was aborted");
@@ -151,9 +180,9 @@ pub async fn an_upload_aborted_by_its_name_cannot_complete(store: Arc<dyn BlobSt
 
 pub async fn an_abort_after_complete_leaves_the_object(store: Arc<dyn BlobStore>) {
     let (key, bytes) = (key(), bytes(1, 100));
-    let mut upload = store.open(&key).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
     let id = upload.id().to_owned();
-    upload.part(bytes.clone()).await.unwrap();
+    upload.part(1, bytes.clone()).await.unwrap();
     upload.complete().await.unwrap();
     store.abort(&key, Some(&id)).await.unwrap();
     assert_holds(&store, &key, &bytes).await;
@@ -161,9 +190,9 @@ pub async fn an_abort_after_complete_leaves_the_object(store: Arc<dyn BlobStore>
 
 pub async fn a_dropped_upload_leaves_nothing_listed(store: Arc<dyn BlobStore>) {
     let key = key();
-    let mut upload = store.open(&key).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
     let id = upload.id().to_owned();
-    upload.part(bytes(1, store.part_size())).await.unwrap();
+    upload.part(1, bytes(1, store.part_size())).await.unwrap();
     drop(upload);
     assert_absent(&store, &key).await;
     assert_eq!(listed(&store).await, Vec::<String>::new());
@@ -295,11 +324,11 @@ pub async fn any_range_is_read(store: Arc<dyn BlobStore>) {
 pub async fn two_uploads_of_one_key_do_not_mix(store: Arc<dyn BlobStore>) {
     let key = key();
     let part = store.part_size();
-    let (mut one, mut other) = (store.open(&key).await.unwrap(), store.open(&key).await.unwrap());
+    let (one, other) = (store.open(&key).await.unwrap(), store.open(&key).await.unwrap());
     assert_ne!(one.id(), other.id());
-    for _ in 0..2 {
-        one.part(bytes(1, part)).await.unwrap();
-        other.part(bytes(2, part)).await.unwrap();
+    for number in 1..=2 {
+        one.part(number, bytes(1, part)).await.unwrap();
+        other.part(number, bytes(2, part)).await.unwrap();
     }
     let (first, second) = tokio::join!(one.complete(), other.complete());
     assert!(first.is_ok() || second.is_ok());
@@ -345,6 +374,8 @@ macro_rules! blob_contract {
             $crate::blob_contract::blob_contract! { @each $make:
                 a_whole_object_is_read_back_as_written
                 parts_become_one_object
+                parts_may_come_at_once_and_in_any_order
+                an_object_with_a_part_missing_cannot_complete
                 nothing_is_there_before_complete
                 an_aborted_upload_leaves_nothing
                 an_upload_aborted_by_its_name_cannot_complete

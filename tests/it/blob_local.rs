@@ -93,8 +93,8 @@ async fn only_the_owner_may_enter_or_read() {
     let (dir, store) = local();
     store.put(&key(), bytes(1, 10)).await.unwrap();
     store.set_store_id("00112233").await.unwrap();
-    let mut upload = store.open(&key()).await.unwrap();
-    upload.part(bytes(1, 10)).await.unwrap();
+    let upload = store.open(&key()).await.unwrap();
+    upload.part(1, bytes(1, 10)).await.unwrap();
     let all = everything(dir.path());
     assert_eq!(all.iter().filter(|path| path.is_file()).count(), 3);
     for path in all {
@@ -136,8 +136,8 @@ async fn a_shard_that_was_removed_by_hand_is_made_again() {
 async fn a_dropped_upload_removes_its_temporary_file() {
     let (dir, store) = local();
     let tmp = dir.path().join("tmp");
-    let mut upload = store.open(&key()).await.unwrap();
-    upload.part(bytes(1, 10)).await.unwrap();
+    let upload = store.open(&key()).await.unwrap();
+    upload.part(1, bytes(1, 10)).await.unwrap();
     assert_eq!(everything(&tmp), [tmp.join(upload.id())]);
     drop(upload);
     wait_for("an empty tmp/", async || everything(&tmp).is_empty()).await;
@@ -207,8 +207,8 @@ async fn a_failed_write_is_an_error_that_names_the_step() {
         matches!(&error, BlobError::Unavailable(text) if text.starts_with("cannot make the directories")),
         "{error}"
     );
-    let mut upload = store.open(&blocked).await.unwrap();
-    upload.part(bytes(1, 10)).await.unwrap();
+    let upload = store.open(&blocked).await.unwrap();
+    upload.part(1, bytes(1, 10)).await.unwrap();
     assert!(is_unavailable(&upload.complete().await));
     let tmp = dir.path().join("tmp");
     wait_for("an empty tmp/", async || everything(&tmp).is_empty()).await;
@@ -262,20 +262,20 @@ async fn a_store_that_cannot_be_made_is_refused_with_its_path() {
 async fn a_part_after_the_last_or_too_large_is_refused() {
     let (_dir, store) = local();
     let key = key();
-    let mut upload = store.open(&key).await.unwrap();
-    assert!(is_unavailable(&upload.part(bytes(1, store.part_size() + 1)).await));
-    upload.part(bytes(1, 10)).await.unwrap();
-    assert!(is_unavailable(&upload.part(bytes(1, 10)).await));
+    let upload = store.open(&key).await.unwrap();
+    assert!(is_unavailable(&upload.part(1, bytes(1, store.part_size() + 1)).await));
+    upload.part(1, bytes(1, 10)).await.unwrap();
+    assert!(is_unavailable(&upload.part(2, bytes(1, 10)).await));
 }
 
 #[tokio::test]
 async fn a_file_larger_than_the_write_back_is_whole() {
     let (_dir, store) = local();
     let (key, part) = (key(), bytes(1, store.part_size()));
-    let mut upload = store.open(&key).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
     let mut buffer = part.clone();
-    for _ in 0..70 {
-        buffer = upload.part(buffer).await.unwrap();
+    for number in 1..=70 {
+        buffer = upload.part(number, buffer).await.unwrap();
     }
     upload.complete().await.unwrap();
     assert_holds(&store, &key, &part.repeat(70)).await;
@@ -300,9 +300,9 @@ async fn an_object_is_the_same_past_the_page_cache_and_through_it() {
             let (key, expected) = (key(), part.to_vec());
             store.put(&key, part).await.unwrap();
             assert_holds(&store, &key, &expected).await;
-            let mut upload = store.open(&key).await.unwrap();
-            upload.part(bytes(3, store.part_size())).await.unwrap();
-            upload.part(Part::from(Zeroizing::new(expected.clone()))).await.unwrap();
+            let upload = store.open(&key).await.unwrap();
+            upload.part(1, bytes(3, store.part_size())).await.unwrap();
+            upload.part(2, Part::from(Zeroizing::new(expected.clone()))).await.unwrap();
             upload.complete().await.unwrap();
             assert_holds(&store, &key, &[&bytes(3, store.part_size())[..], &expected].concat()).await;
         }
@@ -314,9 +314,9 @@ async fn a_dropped_call_leaves_no_object_after_its_delete() {
     let Fixture { store, keeps: _dir } = make_local().await;
     for round in 0..40 {
         let (put, completed) = (key(), key());
-        let mut upload = store.open(&completed).await.unwrap();
+        let upload = store.open(&completed).await.unwrap();
         let id = upload.id().to_owned();
-        upload.part(bytes(1, 10)).await.unwrap();
+        upload.part(1, bytes(1, 10)).await.unwrap();
         let limit = Duration::from_micros(round * 50);
         let _ = tokio::time::timeout(limit, store.put(&put, bytes(1, 10))).await;
         let _ = tokio::time::timeout(limit, upload.complete()).await;

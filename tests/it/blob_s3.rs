@@ -40,6 +40,8 @@ async fn make_s3s() -> Option<Fixture> {
 blob_contract!(on_s3s, super::make_s3s:
     a_whole_object_is_read_back_as_written
     parts_become_one_object
+    parts_may_come_at_once_and_in_any_order
+    an_object_with_a_part_missing_cannot_complete
     nothing_is_there_before_complete
     a_dropped_upload_leaves_nothing_listed
     a_delete_counts_absent_objects_as_deleted
@@ -74,8 +76,8 @@ async fn what_a_dropped_call_left_goes_with_a_later_delete() {
     let mut keys = Vec::new();
     for round in 0..20 {
         let (put, completed) = (key(), key());
-        let mut upload = store.open(&completed).await.unwrap();
-        upload.part(bytes(1, 10)).await.unwrap();
+        let upload = store.open(&completed).await.unwrap();
+        upload.part(1, bytes(1, 10)).await.unwrap();
         let limit = Duration::from_micros(round * 100);
         let _ = tokio::time::timeout(limit, store.put(&put, bytes(1, 10))).await;
         let _ = tokio::time::timeout(limit, upload.complete()).await;
@@ -101,7 +103,7 @@ async fn an_upload_that_no_journal_knows_is_aborted_by_its_key() {
     let store = store(&bucket.settings);
     let (key, beside) = (key(), key());
     for _ in 0..3 {
-        store.open(&key).await.unwrap().part(bytes(1, 10)).await.unwrap();
+        store.open(&key).await.unwrap().part(1, bytes(1, 10)).await.unwrap();
     }
     let other = store.open(&beside).await.unwrap();
     assert_eq!(bucket.uploads(&key.to_string()).await.len(), 3);

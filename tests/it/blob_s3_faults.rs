@@ -27,14 +27,14 @@ async fn behind(
 }
 
 /// An object of this many parts.
-async fn object(store: &Arc<dyn BlobStore>, parts: u64) -> (BlobKey, Vec<u8>) {
+async fn object(store: &Arc<dyn BlobStore>, parts: u32) -> (BlobKey, Vec<u8>) {
     let key = key();
     let mut all = Vec::new();
-    let mut upload = store.open(&key).await.unwrap();
-    for seed in 1..=parts {
-        let part = bytes(seed, store.part_size());
+    let upload = store.open(&key).await.unwrap();
+    for number in 1..=parts {
+        let part = bytes(u64::from(number), store.part_size());
         all.extend_from_slice(&part);
-        upload.part(part).await.unwrap();
+        upload.part(number, part).await.unwrap();
     }
     upload.complete().await.unwrap();
     (key, all)
@@ -102,13 +102,13 @@ async fn a_part_outlives_a_server_that_freezes() {
     let limits = S3Limits { part_attempt: Duration::from_secs(1), ..S3Limits::default() };
     let (gate, store) = behind(&minio, &bucket, u64::MAX, limits).await;
     let (key, part) = (key(), bytes(1, store.part_size()));
-    let mut upload = store.open(&key).await.unwrap();
-    upload.part(part.clone()).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
+    upload.part(1, part.clone()).await.unwrap();
     minio.freeze();
     let sending = tokio::spawn({
         let part = part.clone();
         async move {
-            upload.part(part).await?;
+            upload.part(2, part).await?;
             upload.complete().await
         }
     });
@@ -140,8 +140,8 @@ async fn nothing_hangs_on_a_server_that_stays_frozen() {
     let (gate, store) = behind(&minio, &bucket, u64::MAX, limits).await;
     // More than all buffers on the way.
     let (read, all) = object(&store, 4).await;
-    let mut upload = store.open(&key()).await.unwrap();
-    upload.part(bytes(1, store.part_size())).await.unwrap();
+    let upload = store.open(&key()).await.unwrap();
+    upload.part(1, bytes(1, store.part_size())).await.unwrap();
     gate.allow_more(100_000);
     let mut reader = store.read(&read, 0..all.len() as u64).await.unwrap();
     gate.is_reached().await;
@@ -186,10 +186,10 @@ async fn a_restart_is_waited_for() {
     let bucket = minio.bucket().await;
     let store: Arc<dyn BlobStore> = Arc::new(S3Blobs::new(&bucket.settings));
     let (key, part) = (key(), bytes(1, store.part_size()));
-    let mut upload = store.open(&key).await.unwrap();
-    upload.part(part.clone()).await.unwrap();
+    let upload = store.open(&key).await.unwrap();
+    upload.part(1, part.clone()).await.unwrap();
     minio.kill();
-    let (sent, ()) = tokio::join!(upload.part(part.clone()), minio.start_again());
+    let (sent, ()) = tokio::join!(upload.part(2, part.clone()), minio.start_again());
     sent.unwrap();
     upload.complete().await.unwrap();
     assert_holds(&store, &key, &[&part[..], &part[..]].concat()).await;
@@ -208,8 +208,8 @@ async fn an_upload_that_was_begun_twice_leaves_none_of_the_two() {
         wait_for("the upload to be begun twice", both).await;
         gate.open();
     });
-    let mut upload = opened.unwrap();
-    upload.part(part.clone()).await.unwrap();
+    let upload = opened.unwrap();
+    upload.part(1, part.clone()).await.unwrap();
     upload.complete().await.unwrap();
     assert_eq!(bucket.uploads(&key.to_string()).await, Vec::<String>::new());
     assert_holds(&store, &key, &part).await;

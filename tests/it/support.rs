@@ -158,20 +158,6 @@ impl Server {
         self.child.id()
     }
 
-    /// SIGSTOP: what it has under way stands still.
-    pub fn freeze(&self) {
-        self.signal(rustix::process::Signal::STOP);
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        self.signal(rustix::process::Signal::CONT);
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
-    }
-
     /// `kill -9`, and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -119,6 +119,11 @@ impl BlobStore for LocalBlobs {
         u32::MAX
     }
 
+    /// A disk takes one write after the other as fast as two beside each other.
+    fn parts_at_once(&self) -> usize {
+        1
+    }
+
     fn longest_attempt(&self) -> Duration {
         LONGEST_ATTEMPT
     }
@@ -136,11 +141,11 @@ impl BlobStore for LocalBlobs {
         .await
     }
 
-    async fn open(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError> {
+    async fn open(&self, key: &BlobKey) -> Result<Arc<dyn BlobUpload>, BlobError> {
         let key = key.clone();
         // Dropped half-way, the temporary file is made, finds nobody waiting for it, and goes.
         let upload = self.run(move |layout| LocalUpload::create(layout, key)).await?;
-        Ok(Box::new(upload))
+        Ok(Arc::new(upload))
     }
 
     async fn read(&self, key: &BlobKey, range: Range<u64>) -> Result<Box<dyn BlobReader>, BlobError> {

@@ -36,6 +36,9 @@ mod upload;
 /// 80 segments: S3 takes no smaller part but the last of an object.
 const PART_SIZE: usize = 80 * 65_536;
 
+/// A server digests each part by itself, on one processor, and waits for its disk at the end of each.
+const PARTS_AT_ONCE: usize = 4;
+
 /// S3 takes no more parts of one object.
 const MOST_PARTS: u32 = 10_000;
 
@@ -171,6 +174,10 @@ impl BlobStore for S3Blobs {
         self.shared.limits.parts
     }
 
+    fn parts_at_once(&self) -> usize {
+        PARTS_AT_ONCE
+    }
+
     fn longest_attempt(&self) -> Duration {
         self.shared.limits.longest()
     }
@@ -179,8 +186,8 @@ impl BlobStore for S3Blobs {
         upload::put(&self.shared, key, part).await
     }
 
-    async fn open(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError> {
-        Ok(Box::new(S3Upload::create(Arc::clone(&self.shared), key).await?))
+    async fn open(&self, key: &BlobKey) -> Result<Arc<dyn BlobUpload>, BlobError> {
+        Ok(Arc::new(S3Upload::create(Arc::clone(&self.shared), key).await?))
     }
 
     async fn read(&self, key: &BlobKey, range: Range<u64>) -> Result<Box<dyn BlobReader>, BlobError> {

@@ -19,7 +19,7 @@ pub struct MeasuredBlobs {
 }
 
 struct MeasuredUpload {
-    inner: Box<dyn BlobUpload>,
+    inner: Arc<dyn BlobUpload>,
     metrics: Metrics,
 }
 
@@ -68,6 +68,10 @@ impl BlobStore for MeasuredBlobs {
         self.inner.parts_per_object()
     }
 
+    fn parts_at_once(&self) -> usize {
+        self.inner.parts_at_once()
+    }
+
     fn longest_attempt(&self) -> Duration {
         self.inner.longest_attempt()
     }
@@ -76,9 +80,9 @@ impl BlobStore for MeasuredBlobs {
         time(&self.metrics, "put", self.inner.put(key, part)).await
     }
 
-    async fn open(&self, key: &BlobKey) -> Result<Box<dyn BlobUpload>, BlobError> {
+    async fn open(&self, key: &BlobKey) -> Result<Arc<dyn BlobUpload>, BlobError> {
         let inner = time(&self.metrics, "open", self.inner.open(key)).await?;
-        Ok(Box::new(MeasuredUpload { inner, metrics: self.metrics.clone() }))
+        Ok(Arc::new(MeasuredUpload { inner, metrics: self.metrics.clone() }))
     }
 
     async fn read(&self, key: &BlobKey, range: Range<u64>) -> Result<Box<dyn BlobReader>, BlobError> {
@@ -135,18 +139,16 @@ impl BlobUpload for MeasuredUpload {
         self.inner.id()
     }
 
-    async fn part(&mut self, part: Part) -> Result<Part, BlobError> {
-        time(&self.metrics, "part", self.inner.part(part)).await
+    async fn part(&self, number: u32, part: Part) -> Result<Part, BlobError> {
+        time(&self.metrics, "part", self.inner.part(number, part)).await
     }
 
-    async fn complete(self: Box<Self>) -> Result<(), BlobError> {
-        let Self { inner, metrics } = *self;
-        time(&metrics, "complete", inner.complete()).await
+    async fn complete(self: Arc<Self>) -> Result<(), BlobError> {
+        time(&self.metrics, "complete", Arc::clone(&self.inner).complete()).await
     }
 
-    async fn abort(self: Box<Self>) -> Result<(), BlobError> {
-        let Self { inner, metrics } = *self;
-        time(&metrics, "abort", inner.abort()).await
+    async fn abort(self: Arc<Self>) -> Result<(), BlobError> {
+        time(&self.metrics, "abort", Arc::clone(&self.inner).abort()).await
     }
 }
 

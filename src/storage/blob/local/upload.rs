@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::direct::Sequential;
 use super::layout::{Layout, failed};
 use super::{PART_SIZE, blocking};
+use crate::storage::blob::sequence::Sequence;
 use crate::storage::blob::{BlobError, BlobUpload, Part};
 use crate::transfer::BlobKey;
 
@@ -115,21 +117,17 @@ pub(super) struct LocalUpload {
     key: BlobKey,
     temporary: Arc<Temporary>,
     given_up: GivenUp,
+    sequence: Sequence,
+    /// Locked while a part is written: they go one after the other.
+    write_back: Mutex<WriteBack>,
+}
+
+#[derive(Default)]
+struct WriteBack {
     written: u64,
     /// Up to here the disk was told.
     told: u64,
-    write_back: Option<JoinHandle<io::Result<()>>>,
-    next: Next,
-}
-
-/// What the upload takes next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Part,
-    /// The last part was short.
-    End,
-    /// A part failed or was dropped half-way: it is not known what the file holds.
-    Nothing,
+    running: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl LocalUpload {
@@ -139,35 +137,35 @@ impl LocalUpload {
             key,
             temporary: Arc::new(Temporary::create(layout)?),
             given_up: GivenUp::default(),
-            written: 0,
-            told: 0,
-            write_back: None,
-            next: Next::Part,
+            sequence: Sequence::of(PART_SIZE),
+            write_back: Mutex::default(),
         })
     }
+}
 
+impl WriteBack {
     /// Starts to bring to the disk what was written, unless that is under way already. The system tells an error of
     /// the disk only once, so the answer of the one before is asked for.
-    async fn write_back(&mut self) -> Result<(), BlobError> {
-        if self.temporary.file.is_direct()
+    async fn go_on(&mut self, temporary: &Arc<Temporary>) -> Result<(), BlobError> {
+        if temporary.file.is_direct()
             || self.written - self.told < WRITE_BACK
-            || self.write_back.as_ref().is_some_and(|w| !w.is_finished())
+            || self.running.as_ref().is_some_and(|running| !running.is_finished())
         {
             return Ok(());
         }
-        self.end_write_back().await?;
+        self.end().await?;
         self.told = self.written;
-        let temporary = Arc::clone(&self.temporary);
-        self.write_back = Some(spawn_blocking(move || temporary.file().sync_data()));
+        let temporary = Arc::clone(temporary);
+        self.running = Some(spawn_blocking(move || temporary.file().sync_data()));
         Ok(())
     }
 
-    async fn end_write_back(&mut self) -> Result<(), BlobError> {
-        let Some(running) = &mut self.write_back else {
+    async fn end(&mut self) -> Result<(), BlobError> {
+        let Some(running) = &mut self.running else {
             return Ok(());
         };
         let result = running.await;
-        self.write_back = None;
+        self.running = None;
         match result {
             Ok(synced) => synced.map_err(|error| failed("sync an object", &error)),
             Err(_) => Err(BlobError::Unavailable("the sync of an object was cut off".to_owned())),
@@ -181,25 +179,21 @@ impl BlobUpload for LocalUpload {
         &self.temporary.name.text
     }
 
-    async fn part(&mut self, mut part: Part) -> Result<Part, BlobError> {
-        if self.next != Next::Part || part.len() > PART_SIZE {
-            return Err(BlobError::Unavailable("a part does not fit here".to_owned()));
-        }
-        self.next = Next::Nothing;
-        let (length, offset) = (part.len(), self.written);
+    async fn part(&self, number: u32, mut part: Part) -> Result<Part, BlobError> {
+        let mut write_back = self.write_back.lock().await;
+        self.sequence.begin(number, part.len())?;
+        let (length, offset) = (part.len(), u64::from(number - 1) * PART_SIZE as u64);
         let temporary = Arc::clone(&self.temporary);
         let part = blocking(move || temporary.write_at(&mut part, offset).map(|()| part)).await?;
-        self.written += length as u64;
-        self.write_back().await?;
-        self.next = if length == PART_SIZE { Next::Part } else { Next::End };
+        write_back.written += length as u64;
+        write_back.go_on(&self.temporary).await?;
+        self.sequence.end(number);
         Ok(part)
     }
 
-    async fn complete(mut self: Box<Self>) -> Result<(), BlobError> {
-        if self.next == Next::Nothing {
-            return Err(BlobError::Unavailable("a part is missing".to_owned()));
-        }
-        self.end_write_back().await?;
+    async fn complete(self: Arc<Self>) -> Result<(), BlobError> {
+        self.sequence.is_whole()?;
+        self.write_back.lock().await.end().await?;
         let (layout, key, temporary) =
             (Arc::clone(&self.layout), self.key.clone(), Arc::clone(&self.temporary));
         let given_up = self.given_up.flag();
@@ -207,9 +201,8 @@ impl BlobUpload for LocalUpload {
         blocking(move || layout.place(&temporary, &key, &given_up)).await
     }
 
-    async fn abort(self: Box<Self>) -> Result<(), BlobError> {
+    async fn abort(self: Arc<Self>) -> Result<(), BlobError> {
         let (layout, name) = (Arc::clone(&self.layout), self.id().to_owned());
-        drop(self.given_up);
         blocking(move || abort(&layout, &name)).await
     }
 }

@@ -1,8 +1,8 @@
 //! Objects on their way to the bucket. A retried part sends the same bytes from the same memory.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
 use super::{BlobError, BlobUpload, PART_SIZE, Part, Shared, client, unfinished};
+use crate::storage::blob::sequence::Sequence;
 use crate::transfer::BlobKey;
 
 /// A smaller object is through within the time of a quick call.
@@ -95,9 +96,9 @@ pub(super) struct S3Upload {
     id: String,
     /// It was begun more than once: the server may have begun others, whose names were never told.
     repeated: bool,
-    parts: Vec<CompletedPart>,
-    /// The parts so far are whole ones, and all of them are there.
-    goes_on: bool,
+    sequence: Sequence,
+    /// Those that are there, in the order in which they came.
+    parts: Mutex<Vec<CompletedPart>>,
 }
 
 impl S3Upload {
@@ -110,7 +111,8 @@ impl S3Upload {
             BlobError::Unavailable("the S3 server began an upload without a name".to_owned())
         })?;
         let repeated = attempts.0.load(Ordering::Relaxed) > 1;
-        Ok(Self { shared, key: key.clone(), id, repeated, parts: Vec::new(), goes_on: true })
+        let (sequence, parts) = (Sequence::of(PART_SIZE), Mutex::default());
+        Ok(Self { shared, key: key.clone(), id, repeated, sequence, parts })
     }
 }
 
@@ -120,32 +122,33 @@ impl BlobUpload for S3Upload {
         &self.id
     }
 
-    async fn part(&mut self, part: Part) -> Result<Part, BlobError> {
-        if !std::mem::take(&mut self.goes_on) || part.len() > PART_SIZE {
-            return Err(BlobError::Unavailable("a part does not fit here".to_owned()));
-        }
-        let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
-        let (whole, part) = (part.len() == PART_SIZE, Arc::new(part));
+    async fn part(&self, number: u32, part: Part) -> Result<Part, BlobError> {
+        self.sequence.begin(number, part.len())?;
+        let (place, part) = (i32::try_from(number).unwrap_or(i32::MAX), Arc::new(part));
         let call = self.shared.bulk.upload_part().bucket(&self.shared.bucket).key(self.key.to_string());
         let sent = call
             .upload_id(&self.id)
-            .part_number(number)
+            .part_number(place)
             .body(lend(&part))
             .customize()
             .disable_payload_signing()
             .send()
             .await
             .map_err(|error| gone(self.shared.place.failed("PutObject", &error)))?;
-        self.parts.push(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).build());
-        self.goes_on = whole;
+        let sent = CompletedPart::builder().part_number(place).set_e_tag(sent.e_tag).build();
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        self.sequence.end(number);
         Ok(take_back(part))
     }
 
-    async fn complete(self: Box<Self>) -> Result<(), BlobError> {
-        let Self { shared, key, id, repeated, parts, .. } = *self;
-        if repeated {
+    async fn complete(self: Arc<Self>) -> Result<(), BlobError> {
+        self.sequence.is_whole()?;
+        let mut parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        parts.sort_by_key(CompletedPart::part_number);
+        let Self { shared, key, id, .. } = &*self;
+        if self.repeated {
             // While the record is in Uploading: if this ends half-way, they go with the rest.
-            unfinished::abort_others(&shared, &key, &id).await?;
+            unfinished::abort_others(shared, key, id).await?;
         }
         let time = shared.limits.complete_of(parts.len());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
@@ -153,14 +156,14 @@ impl BlobUpload for S3Upload {
             let limits = client::within(shared.limits.connect, time);
             let complete =
                 shared.quick.complete_multipart_upload().bucket(&shared.bucket).key(key.to_string());
-            let complete = complete.upload_id(&id).multipart_upload(parts.clone());
+            let complete = complete.upload_id(id).multipart_upload(parts.clone());
             complete.customize().config_override(limits).send()
         };
         unless_denied(complete).await.map_err(|error| gone(shared.place.failed("PutObject", &error)))?;
         Ok(())
     }
 
-    async fn abort(self: Box<Self>) -> Result<(), BlobError> {
+    async fn abort(self: Arc<Self>) -> Result<(), BlobError> {
         unfinished::abort_one(&self.shared, &self.key.to_string(), &self.id).await
     }
 }
