@@ -37,12 +37,14 @@ pub struct Log {
 pub struct DirLock(Arc<Mutex<Weak<File>>>);
 
 impl DirLock {
-    fn take(&self, dir: &Path) -> Result<Arc<File>, AuditError> {
+    /// Locks the directory, and gives it its log id where it has none: the logs of several shards may begin at once.
+    fn take(&self, dir: &Path, log_id: &str) -> Result<Arc<File>, AuditError> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = held.upgrade().filter(|file| segment::lies_at(file, &dir.join("lock"))) {
-            return Ok(file);
+        let ours = held.upgrade().filter(|file| segment::lies_at(file, &dir.join("lock")));
+        let file = ours.map_or_else(|| lock(dir).map(Arc::new), Ok)?;
+        if !own_log_id(dir, log_id)? {
+            write_log_id(dir, log_id)?;
         }
-        let file = Arc::new(lock(dir)?);
         *held = Arc::downgrade(&file);
         Ok(file)
     }
@@ -103,11 +105,8 @@ impl Log {
     ) -> Result<Self, AuditError> {
         segment::make_dir(dir)?;
         // Before the lock: who was given another's directory is told so, also while that one is running.
-        let found = own_log_id(dir, log_id)?;
-        let lock = lock.take(dir)?;
-        if !found && !own_log_id(dir, log_id)? {
-            write_log_id(dir, log_id)?;
-        }
+        own_log_id(dir, log_id)?;
+        let lock = lock.take(dir, log_id)?;
         let shard_dir = dir.join(shard.to_string());
         segment::make_dir(&shard_dir)?;
         let head = Head { seq: 0, id: String::new(), hash: line::hash(log_id.as_bytes()) };

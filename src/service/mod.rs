@@ -32,6 +32,7 @@ mod purge;
 mod refusals;
 mod room;
 mod sending;
+mod source;
 mod stores;
 mod sweep;
 mod ticket;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
-use burnbag::audit::{AuditError, Log, verify};
+use burnbag::audit::{AuditError, DirLock, Log, verify};
 use burnbag::storage::records::OutboxEntry;
 use burnbag::transfer::{AccountId, Actor, EventType, FileId, LinkId, Outcome};
 use proptest::prelude::*;
@@ -50,6 +50,21 @@ fn a_line_is_written_as_the_design_says() {
         hex::encode(Sha256::digest(&first)),
     );
     assert_eq!(lines(&segment(dir.path(), 1)), [first, second]);
+}
+
+#[test]
+fn the_logs_of_several_shards_may_begin_at_once() {
+    for _ in 0..200 {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DirLock::default();
+        let begin = |shard| Log::open_under(&lock, dir.path(), LOG_ID, shard);
+        let opened = std::thread::scope(|scope| {
+            let logs: Vec<_> = (0..4).map(|shard| scope.spawn(move || begin(shard))).collect();
+            logs.into_iter().map(|log| log.join().unwrap()).collect::<Result<Vec<_>, _>>()
+        });
+        assert_eq!(opened.unwrap().len(), 4);
+        assert_eq!(fs::read_to_string(dir.path().join("log-id")).unwrap(), format!("{LOG_ID}\n"));
+    }
 }
 
 #[test]

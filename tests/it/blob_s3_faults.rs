@@ -202,8 +202,9 @@ async fn an_upload_that_was_begun_twice_leaves_none_of_the_two() {
     let limits = S3Limits { quick_attempt: Duration::from_secs(1), ..S3Limits::default() };
     let (gate, store) = behind(minio, &bucket, u64::MAX, limits).await;
     let (key, part) = (key(), bytes(1, store.part_size()));
+    let shut = gate.shut_at(&["POST", "uploads"]);
     let (opened, ()) = tokio::join!(store.open(&key), async {
-        gate.shut_at(&["POST", "uploads"]).await;
+        shut.await;
         let both = async || (bucket.uploads(&key.to_string()).await.len() >= 2).then_some(());
         wait_for("the upload to be begun twice", both).await;
         gate.open();

@@ -298,7 +298,7 @@ async fn what_is_in_flight_is_seen_while_it_is() {
 async fn a_store_that_does_not_answer_is_shown_and_what_it_alone_knows_is_left_out() {
     let shown = Shown::new();
     let mut server = shown.server(&[]).await;
-    server.send("kept", "hello", "").await;
+    let link = server.send("kept", "hello", "").await;
     server.stop().await;
     server.start_again().await;
     let objects = server.data().join("objects");
@@ -317,6 +317,8 @@ async fn a_store_that_does_not_answer_is_shown_and_what_it_alone_knows_is_left_o
         .await;
 
     crate::database::damage(&server.data().join("burnbag.db"));
+    // What the workers read all the time may be in memory by now.
+    assert!(link.get(&client("receiver")).send().await.unwrap().status().is_server_error());
     let scrape = until(&shown, "the damage to be met", down("records")).await;
     for unknown in
         ["burnbag_oldest_overdue_seconds", "burnbag_oldest_undeleted_seconds", "burnbag_outbox_events"]

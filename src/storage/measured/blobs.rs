@@ -144,11 +144,13 @@ impl BlobUpload for MeasuredUpload {
     }
 
     async fn complete(self: Arc<Self>) -> Result<(), BlobError> {
-        time(&self.metrics, "complete", Arc::clone(&self.inner).complete()).await
+        let inner = Arc::clone(&self.inner);
+        time(&self.metrics, "complete", inner.complete()).await
     }
 
     async fn abort(self: Arc<Self>) -> Result<(), BlobError> {
-        time(&self.metrics, "abort", Arc::clone(&self.inner).abort()).await
+        let inner = Arc::clone(&self.inner);
+        time(&self.metrics, "abort", inner.abort()).await
     }
 }
 
