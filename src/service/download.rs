@@ -8,17 +8,18 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::plan::Plan;
-use super::source::{AT_ONCE, Source};
+use super::plan::{Piece, Plan, damaged_object as damaged};
 use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
-use crate::clock::{Clock, Timestamp};
-use crate::crypto::SEGMENT;
+use crate::clock::Timestamp;
+use crate::crypto::{MainKey, Opener, SEGMENT};
 use crate::metrics::{Count, Store};
-use crate::storage::StoreError;
 use crate::storage::records::LeaseAnswer;
+use crate::storage::{BlobError, BlobReader, StoreError};
 use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
-use crate::transfer::{Actor, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
+use crate::transfer::{Actor, BlobKey, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
 
+/// Segments that are read at once.
+const READ_AHEAD: usize = 4;
 /// No answer from the store for so long breaks the connection (DESIGN §4).
 const RENEW_PATIENCE: Duration = Duration::from_secs(20);
 /// What was handed out and not yet let go when a download is cut is waited for so long.
@@ -74,7 +75,7 @@ impl Drop for Buffer {
 }
 
 #[derive(Default)]
-pub(super) struct Progress {
+struct Progress {
     /// Bytes in chunks that were made.
     made: AtomicU64,
     /// Bytes in chunks that went to the socket.
@@ -94,28 +95,14 @@ impl Progress {
     }
 
     /// A buffer of `length` bytes, which is at most what is `left`. It never grows, which would leave a copy behind.
-    pub(super) fn buffer(&self, length: usize, left: u64) -> Zeroizing<Vec<u8>> {
+    fn buffer(&self, length: usize, left: u64) -> Zeroizing<Vec<u8>> {
         let spare = self.spare().pop().filter(|spare| spare.capacity() >= length);
         let mut buffer = spare.unwrap_or_else(|| {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(AT_ONCE * SEGMENT);
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_AHEAD * SEGMENT);
             Zeroizing::new(Vec::with_capacity(most.max(length)))
         });
         buffer.resize(length, 0);
         buffer
-    }
-
-    /// The plaintexts in a buffer, in order.
-    pub(super) fn chunks(
-        self: &Arc<Self>,
-        bytes: Zeroizing<Vec<u8>>,
-        ranges: Vec<Range<usize>>,
-    ) -> Vec<Chunk> {
-        let buffer = Arc::new(Buffer { bytes, progress: Arc::clone(self) });
-        let chunk = |range: Range<usize>| {
-            self.made.fetch_add(range.len() as u64, Ordering::AcqRel);
-            Chunk { buffer: Arc::clone(&buffer), range, progress: Arc::clone(self) }
-        };
-        ranges.into_iter().map(chunk).collect()
     }
 }
 
@@ -154,7 +141,7 @@ impl Service {
         let objects = plan.objects(&pieces);
         let progress = Arc::new(Progress { sent: self.metrics.sent(), ..Progress::default() });
         let main = open.key.main_key(id.as_bytes(), file.id.as_bytes());
-        let mut source = Source::new(Arc::clone(&self.blobs), main, pieces, Arc::clone(&progress));
+        let mut source = Source::new(Arc::clone(self), main, pieces, Arc::clone(&progress));
         let first = match source.first(&objects).await {
             // What has ended meanwhile has lost its objects, which is no damage.
             Err(ServiceError::Internal(_)) if !self.is_open_yet(open).await? => {
@@ -173,7 +160,7 @@ impl Service {
             to: range.end,
         };
         let lease = Lease { service: Arc::clone(self), team: transfer.team(), transfer: id, context };
-        let (sender, chunks) = mpsc::channel(AT_ONCE);
+        let (sender, chunks) = mpsc::channel(READ_AHEAD);
         let length = range.end - range.start;
         let deadline = open.deadline();
         let running = Running { lease, progress, source, sender, length, deadline };
@@ -315,7 +302,7 @@ impl Running {
             biased;
             () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
             stopped = renew(&lease, stream, &progress) => Err(stopped),
-            sent = send(source, first, &sender, &progress, clock.as_ref(), (length, deadline)) => sent,
+            sent = send(source, first, &sender, &progress, (length, deadline)) => sent,
         };
         if let Err(stopped) = &outcome {
             cut();
@@ -341,9 +328,9 @@ async fn send(
     first: Vec<Chunk>,
     sender: &mpsc::Sender<Chunk>,
     progress: &Progress,
-    clock: &dyn Clock,
     (length, deadline): (u64, Timestamp),
 ) -> Result<(), Stopped> {
+    let clock = Arc::clone(&source.service.clock);
     let mut chunks = first;
     while !chunks.is_empty() {
         for chunk in chunks {
@@ -377,6 +364,123 @@ async fn renew(lease: &Lease, stream: StreamRef, progress: &Progress) -> Stopped
             Ok(Err(_)) | Err(_) if answered.elapsed() >= RENEW_PATIENCE => return Stopped::NoAnswer,
             Ok(Err(_)) | Err(_) => {}
         }
+    }
+}
+
+/// Reads, verifies and cuts to the range, a few segments at a time.
+struct Source {
+    service: Arc<Service>,
+    main: MainKey,
+    pieces: std::vec::IntoIter<Piece>,
+    now: Option<Reading>,
+    progress: Arc<Progress>,
+}
+
+struct Reading {
+    reader: Box<dyn BlobReader>,
+    opener: Opener,
+    piece: Piece,
+    segment: u32,
+}
+
+impl Source {
+    fn new(service: Arc<Service>, main: MainKey, pieces: Vec<Piece>, progress: Arc<Progress>) -> Self {
+        Self { service, main, pieces: pieces.into_iter(), now: None, progress }
+    }
+
+    /// The first chunks, once the objects are as long as they should be.
+    async fn first(&mut self, objects: &[(BlobKey, u64)]) -> Result<Vec<Chunk>, ServiceError> {
+        for (key, size) in objects {
+            if self.service.blobs.size(key).await? != Some(*size) {
+                return Err(damaged(key));
+            }
+        }
+        self.next().await
+    }
+
+    /// The next verified chunks; none at the end. A segment that does not authenticate ends it with an error.
+    async fn next(&mut self) -> Result<Vec<Chunk>, ServiceError> {
+        loop {
+            let mut reading = match self.now.take() {
+                Some(reading) => reading,
+                None => match self.pieces.next() {
+                    Some(piece) => self.begin(piece).await?,
+                    None => return Ok(Vec::new()),
+                },
+            };
+            let chunks = self.read(&mut reading).await?;
+            if reading.piece.cover.ciphertext.start < reading.piece.cover.ciphertext.end {
+                self.now = Some(reading);
+            }
+            if !chunks.is_empty() {
+                return Ok(chunks);
+            }
+        }
+    }
+
+    async fn begin(&self, piece: Piece) -> Result<Reading, ServiceError> {
+        let Range { start, end } = piece.cover.ciphertext.clone();
+        let header = piece.header.to_bytes();
+        // The header is pinned by the sealed runs, so the one in the object is not needed. It is read with the first
+        // segment all the same: an object of which any byte was changed is not served.
+        let head = if piece.cover.first_segment == 0 { header.len() } else { 0 };
+        let from = start.saturating_sub(head as u64);
+        let reader = self.service.blobs.read(&piece.key, piece.base + from..piece.base + end).await;
+        let mut reader = reader.map_err(|error| match error {
+            BlobError::NotFound => damaged(&piece.key),
+            error => error.into(),
+        })?;
+        if head > 0 {
+            let (found, read) = reader.read(Zeroizing::new(vec![0; head])).await?;
+            if read != head || found[..] != header[..] {
+                return Err(damaged(&piece.key));
+            }
+        }
+        let opener = Opener::new(&self.main, &piece.run, &piece.header, piece.layout);
+        Ok(Reading { reader, opener, segment: piece.cover.first_segment, piece })
+    }
+
+    async fn read(&self, reading: &mut Reading) -> Result<Vec<Chunk>, ServiceError> {
+        let key = &reading.piece.key;
+        let damaged = || damaged(key);
+        let left = reading.piece.cover.ciphertext.end - reading.piece.cover.ciphertext.start;
+        let mut lengths = Vec::with_capacity(READ_AHEAD);
+        let mut wanted = 0;
+        for index in (reading.segment..).take(READ_AHEAD) {
+            if wanted as u64 == left {
+                break;
+            }
+            let range = reading.piece.layout.segment(index).ok_or_else(damaged)?;
+            let length = usize::try_from(range.end - range.start).map_err(|_| damaged())?;
+            wanted += length;
+            lengths.push(length);
+        }
+        let buffer = self.progress.buffer(wanted, left);
+        let (mut buffer, read) = reading.reader.read(buffer).await?;
+        if read != wanted {
+            return Err(damaged());
+        }
+        let mut ranges = Vec::with_capacity(lengths.len());
+        let mut at = 0;
+        for length in lengths {
+            let segment = buffer.get_mut(at..at + length).ok_or_else(damaged)?;
+            let plaintext = reading.opener.open(reading.segment, segment).map_err(|_| damaged())?;
+            let skip = std::mem::take(&mut reading.piece.cover.skip).min(plaintext);
+            let take = usize::try_from(reading.piece.take).unwrap_or(usize::MAX).min(plaintext - skip);
+            reading.piece.take -= take as u64;
+            if take > 0 {
+                ranges.push(at + skip..at + skip + take);
+            }
+            at += length;
+            reading.segment += 1;
+        }
+        reading.piece.cover.ciphertext.start += wanted as u64;
+        let buffer = Arc::new(Buffer { bytes: buffer, progress: Arc::clone(&self.progress) });
+        let chunk = |range: Range<usize>| {
+            self.progress.made.fetch_add(range.len() as u64, Ordering::AcqRel);
+            Chunk { buffer: Arc::clone(&buffer), range, progress: Arc::clone(&self.progress) }
+        };
+        Ok(ranges.into_iter().map(chunk).collect())
     }
 }
 

@@ -32,7 +32,6 @@ mod purge;
 mod refusals;
 mod room;
 mod sending;
-mod source;
 mod stores;
 mod sweep;
 mod ticket;
