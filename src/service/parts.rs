@@ -105,10 +105,16 @@ impl<'a> Parts<'a> {
         Ok(true)
     }
 
-    /// Waits for all of them.
+    /// Waits for all of them, also where one failed: a part that arrives after its upload was aborted may stay.
     async fn all_written(&mut self) -> Result<(), ServiceError> {
-        while self.one_less().await? {}
-        Ok(())
+        let mut all = Ok(());
+        loop {
+            match self.one_less().await {
+                Ok(true) => {}
+                Ok(false) => return all,
+                Err(error) => all = all.and(Err(error)),
+            }
+        }
     }
 
     /// Whether the object takes one part more, and no other after it.
@@ -152,7 +158,7 @@ impl<'a> Parts<'a> {
 
     /// Gives the object up.
     pub(super) async fn abort(mut self) {
-        self.writing.shutdown().await;
+        let _ = self.all_written().await;
         if let Some(upload) = self.upload
             && let Err(error) = upload.abort().await
         {
@@ -170,8 +176,9 @@ impl<'a> Parts<'a> {
         let more = if self.declared {
             0
         } else {
-            // On top come the part that is being written and the last one, which is held back.
-            (u64::from(LOOK_AT_ROOM + 2) * self.part()).saturating_sub(self.promise.left())
+            // On top come the parts that are being written and the last one, which is held back.
+            let parts = LOOK_AT_ROOM as usize + self.service.blobs.parts_at_once() + 1;
+            (parts as u64 * self.part()).saturating_sub(self.promise.left())
         };
         self.service.promise_more(&mut self.promise, more).await
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{free_port, wait_for};
 use crate::tools::tool;
 
-/// A toxic that is not gone by then waits for a connection.
+/// A toxic that is not there or not gone by then waits for a connection that takes nothing.
 const STUCK: Duration = Duration::from_secs(2);
 
 /// The server. Dropped, it and its proxies are gone.
@@ -110,20 +110,33 @@ impl Proxy {
             Toxic::Silence => ("timeout", "upstream", json!({ "timeout": 0 })),
         };
         let body = json!({ "name": "fault", "type": kind, "stream": stream, "attributes": attributes });
-        self.post(&format!("/{}/toxics", self.name), &body).await;
+        let url = format!("{}/{}/toxics", self.api, self.name);
+        let add = reqwest::Client::new().post(url).body(body.to_string()).send();
+        let (status, broken) = self.or_break(add).await;
+        // Where its connections had to be broken it may have given up: then that was the fault.
+        assert!(status.is_success() || broken, "{status}");
+        if broken {
+            self.enable(true).await;
+        }
+    }
+
+    /// The answer, and whether every connection had to be broken for it.
+    async fn or_break(
+        &self,
+        change: impl Future<Output = reqwest::Result<reqwest::Response>>,
+    ) -> (reqwest::StatusCode, bool) {
+        let mut change = std::pin::pin!(change);
+        if let Ok(answer) = tokio::time::timeout(STUCK, &mut change).await {
+            return (answer.unwrap().status(), false);
+        }
+        self.enable(false).await;
+        (change.await.unwrap().status(), true)
     }
 
     /// Nothing is wrong any more.
     pub async fn heal(&self) {
         let url = format!("{}/{}/toxics/fault", self.api, self.name);
-        let mut removed = std::pin::pin!(reqwest::Client::new().delete(url).send());
-        let status = if let Ok(answer) = tokio::time::timeout(STUCK, &mut removed).await {
-            answer.unwrap().status()
-        } else {
-            // It waits for a connection that takes nothing: they are all broken.
-            self.enable(false).await;
-            removed.await.unwrap().status()
-        };
+        let (status, _) = self.or_break(reqwest::Client::new().delete(url).send()).await;
         // None is there where the way was down.
         assert!(status.is_success() || status == 404, "{status}");
         self.enable(true).await;
