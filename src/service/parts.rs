@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::buffers::Reserved;
 use super::room::Promise;
@@ -85,6 +85,10 @@ impl<'a> Parts<'a> {
     /// Memory for another part, also what one on its way gives back. Absent: none is on its way, and there is none.
     async fn spare(&mut self) -> Result<Option<Reserved>, ServiceError> {
         let (size, at_once) = (self.service.blobs.part_size(), self.service.blobs.parts_at_once());
+        // One that failed ends the upload before more is sent.
+        while let Some(written) = self.writing.try_join_next() {
+            self.joined(written)?;
+        }
         loop {
             if self.writing.len() < at_once
                 && let Some(spare) = self.service.buffers.spare(self.account, size)
@@ -100,9 +104,14 @@ impl<'a> Parts<'a> {
     /// Waits for one of those on their way; whether there was one.
     async fn one_less(&mut self) -> Result<bool, ServiceError> {
         let Some(written) = self.writing.join_next().await else { return Ok(false) };
+        self.joined(written)?;
+        Ok(true)
+    }
+
+    fn joined(&mut self, written: Result<Result<(), BlobError>, JoinError>) -> Result<(), ServiceError> {
         written.map_err(|_| ServiceError::Internal("the write of a part was cut off".to_owned()))??;
         self.promise.filled(self.part());
-        Ok(true)
+        Ok(())
     }
 
     /// Waits for all of them, also where one failed: a part that arrives after its upload was aborted may stay.

@@ -90,3 +90,13 @@ local function tell(outbox, first)
         redis.call('XADD', outbox, '0-*', 'e', ARGV[n])
     end
 end
+
+-- The same for events that belong to no change, each behind its id; one that still waits is not told again.
+local function tell_once(outbox, told, first)
+    for n = first, #ARGV, 2 do
+        if not redis.call('ZSCORE', told, ARGV[n]) then
+            local entry = redis.call('XADD', outbox, '0-*', 'e', ARGV[n + 1])
+            redis.call('ZADD', told, string.sub(entry, 3), ARGV[n])
+        end
+    end
+end

@@ -14,10 +14,5 @@ if last < tonumber(ARGV[1]) then
 end
 redis.call('XTRIM', KEYS[1], 'MINID', '0-' .. ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
-for n = 3, #ARGV, 2 do
-    if not redis.call('ZSCORE', KEYS[2], ARGV[n]) then
-        local entry = redis.call('XADD', KEYS[1], '0-*', 'e', ARGV[n + 1])
-        redis.call('ZADD', KEYS[2], string.sub(entry, 3), ARGV[n])
-    end
-end
+tell_once(KEYS[1], KEYS[2], 3)
 return 'done'
