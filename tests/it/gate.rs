@@ -24,8 +24,8 @@ pub struct Gate {
 struct Ways {
     /// How many bytes may come down, over all connections, and how many came.
     down: watch::Sender<(u64, u64)>,
-    /// How often all connections were cut.
-    cuts: watch::Sender<u32>,
+    /// Held by every connection since the last cut.
+    held: Mutex<watch::Sender<()>>,
     /// What went up, a connection each.
     up: Mutex<Vec<Vec<u8>>>,
     /// No new ones.
@@ -46,10 +46,10 @@ impl Gate {
     pub async fn to(server: &str, allowed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (down, cuts) = (watch::Sender::new((allowed, 0)), watch::Sender::new(0));
+        let (down, held) = (watch::Sender::new((allowed, 0)), Mutex::default());
         let (up, answers, shut, trap) =
             (Mutex::default(), Mutex::default(), AtomicBool::default(), Mutex::default());
-        let ways = Arc::new(Ways { down, cuts, up, shut, answers, trap });
+        let ways = Arc::new(Ways { down, held, up, shut, answers, trap });
         let (shared, to) = (Arc::clone(&ways), server.to_owned());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -134,12 +134,10 @@ impl Gate {
         self.ways.cut();
     }
 
-    /// Breaks every connection that there is, and waits until none of them is left.
+    /// Breaks every connection that there is, and waits until none of them is left; new ones may come meanwhile.
     pub async fn cut(&self) {
-        self.ways.cut();
-        // One is held here, one where connections are accepted.
-        let none = async || (Arc::strong_count(&self.ways) == 2).then_some(());
-        wait_for("the connections to break", none).await;
+        let held = self.ways.cut();
+        wait_for("the connections to break", async || held.is_closed().then_some(())).await;
     }
 
     /// The status of each answer that came down.
@@ -172,15 +170,17 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 impl Ways {
-    fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+    fn cut(&self) -> watch::Sender<()> {
+        let held = std::mem::take(&mut *self.held.lock().unwrap());
+        held.send_replace(());
+        held
     }
 
     async fn lead(&self, client: TcpStream, server: TcpStream) {
-        let mut cuts = self.cuts.subscribe();
+        let mut held = self.held.lock().unwrap().subscribe();
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::select! {
-            _ = cuts.changed() => {}
+            _ = held.changed() => {}
             _ = async { tokio::join!(self.up(from_client, to_server), self.down(from_server, to_client)) } => {}
         }
     }
