@@ -14,8 +14,8 @@ pub enum AuditError {
     },
     /// The directory holds the log of another record store, or lines without a log id.
     #[error(
-        "{} holds {}, and the log id of this record store is {expected}: give this service another audit \
-         directory, or put the one back that belongs to its record store",
+        "{} holds {}, and the log id of this record store is {expected}: they do not belong together. Was the record store \
+         emptied, or one of the two exchanged? Put back the one that was here; a new service needs another audit directory",
         .dir.display(),
         .found.as_ref().map_or("lines but no log-id file".to_owned(), |id| format!("the log {id}"))
     )]
