@@ -14,7 +14,7 @@ use crate::transfer::{AccountId, BlobKey};
 
 /// Parts after which it is looked again whether there is room: others write too, and not all say how much. Who does not
 /// say is promised room for so many at once.
-const LOOK_AT_ROOM: u32 = 16;
+const LOOK_AT_ROOM: u32 = 4;
 
 /// What became of an object of one part is asked for no longer: it is soon sent again, and its sender waits.
 const SETTLE: Duration = Duration::from_secs(5);

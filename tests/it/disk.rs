@@ -336,7 +336,7 @@ async fn uploads_under_way_when_the_disk_fills_are_refused_and_leave_nothing() {
             put = put.header("content-length", length);
         }
         let answer = tokio::spawn(put.send());
-        for _ in 0..3 {
+        for _ in 0..9 {
             give.send(Ok(vec![7; MIB].into())).await.unwrap();
         }
         wait_for("a part on the disk", async || {

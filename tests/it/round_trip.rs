@@ -25,10 +25,10 @@ fn lengths() -> Vec<usize> {
         around(OTHER * k);
         around(FIRST + OTHER * (k - 1));
     }
-    // One and two parts of a directory's upload: 1 MiB of ciphertext each.
+    // One and two parts of a directory's upload: 4 MiB of ciphertext each.
     for parts in 1..=2 {
-        around(FIRST + OTHER * (16 * parts - 1));
-        around(parts << 20);
+        around(FIRST + OTHER * (64 * parts - 1));
+        around(parts << 22);
     }
     lengths.sort_unstable();
     lengths.dedup();

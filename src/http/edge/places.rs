@@ -100,6 +100,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether there are at most so many connections now.
+    pub(super) fn is_one_of(&self, few: usize) -> bool {
+        self.places.state().taken <= few
+    }
+
     /// Notes whether the connection is without a request, and how many it had.
     pub(super) fn note(&mut self, waits_after: Option<u64>) {
         if waits_after == self.waiting.map(|(_, requests)| requests) {

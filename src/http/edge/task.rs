@@ -21,7 +21,9 @@ use super::places::Place;
 use super::requests::Requests;
 use super::stream::Streams;
 use super::timer::Timer;
-use super::{EdgeLimits, MAX_BUFFER, MAX_HEAD, MAX_RESETS, MAX_STREAM_BUFFER, MAX_STREAMS};
+use super::{
+    EdgeLimits, FEW, MAX_BUFFER, MAX_BUFFER_OF_FEW, MAX_HEAD, MAX_RESETS, MAX_STREAM_BUFFER, MAX_STREAMS,
+};
 
 /// What all connections share.
 pub(super) struct Edge {
@@ -76,7 +78,7 @@ pub(super) async fn run(mut stream: TcpStream, connection: Connection, place: Pl
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD as usize)
-            .max_buf_size(MAX_BUFFER)
+            .max_buf_size(if place.is_one_of(FEW) { MAX_BUFFER_OF_FEW } else { MAX_BUFFER })
             .serve_connection(io, Requests::http1(&edge, connection.clone()));
         Box::pin(speak(http, connection, place, &edge)).await;
     }
