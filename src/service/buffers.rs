@@ -64,6 +64,11 @@ impl Buffers {
         self.0.state().taken
     }
 
+    /// Whether uploads hold so little, a sixteenth, that each may have more beside its parts.
+    pub(super) fn is_mostly_free(&self) -> bool {
+        self.taken() <= self.0.total / 16
+    }
+
     /// Takes memory beside what an upload has, if there is some and nobody waits for it: whoever came first has never more
     /// than one part then.
     pub(super) fn spare(&self, account: AccountId, bytes: usize) -> Option<Reserved> {

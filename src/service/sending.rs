@@ -35,7 +35,7 @@ impl Service {
     ) -> Result<Sending, ServiceError> {
         let promise = self.admit_file(first.length).await?;
         let reserved = self.reserve(&caller, first.length).await?;
-        let (orders, taken) = Orders::channel();
+        let (orders, taken) = Orders::channel(!self.buffers.is_mostly_free());
         let (tell, outcome) = oneshot::channel();
         let names = vec![first.name.clone()];
         let (begun, has_begun) = oneshot::channel();

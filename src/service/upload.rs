@@ -29,8 +29,12 @@ pub(super) enum Order {
     Complete(Settled),
 }
 
-/// Orders that may wait: the socket is read while a part is sealed.
+/// Orders that may wait, and as many may be taken: the socket is read while a part is sealed. Each is what was read at once,
+/// 128 or 512 KiB.
 const WAITING: usize = 4;
+
+/// The same while many uploads share the processors: it counts for none of their buffers, and 64 must fit in 400 MiB.
+const WAITING_OF_MANY: usize = 1;
 
 /// The task's end of the channel.
 pub(super) struct Orders {
@@ -40,8 +44,8 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    pub(super) fn channel() -> (mpsc::Sender<Order>, Self) {
-        let (orders, waiting) = mpsc::channel(WAITING);
+    pub(super) fn channel(many: bool) -> (mpsc::Sender<Order>, Self) {
+        let (orders, waiting) = mpsc::channel(if many { WAITING_OF_MANY } else { WAITING });
         (orders, Self { waiting, taken: Vec::with_capacity(WAITING) })
     }
 

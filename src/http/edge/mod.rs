@@ -47,8 +47,8 @@ const MAX_BUFFER: usize = 128 * 1024;
 /// The same for a connection that is one of at most [`FEW`] when it begins: another tenth less.
 const MAX_BUFFER_OF_FEW: usize = 512 * 1024;
 
-/// Their buffers, and what four of each hold on the way to the cipher, are 20 MiB at the most.
-const FEW: usize = 8;
+/// More of them, and 64 uploads would not fit in 400 MiB: each may have ten such buffers on their way to the cipher.
+const FEW: usize = 4;
 
 /// The same for what waits to be written on one stream of HTTP/2, of which a connection has many.
 const MAX_STREAM_BUFFER: usize = 64 * 1024;
