@@ -19,7 +19,7 @@ use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RE
 use crate::transfer::{Actor, BlobKey, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
 
 /// Segments that are read at once.
-const READ_AHEAD: usize = 8;
+const READ_AHEAD: usize = 4;
 /// No answer from the store for so long breaks the connection (DESIGN §4).
 const RENEW_PATIENCE: Duration = Duration::from_secs(20);
 /// What was handed out and not yet let go when a download is cut is waited for so long.

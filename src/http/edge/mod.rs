@@ -44,8 +44,9 @@ const MAX_RESETS: usize = 100;
 /// loopback a large file takes a tenth less CPU either way than with 64 KiB.
 const MAX_BUFFER: usize = 128 * 1024;
 
-/// The same for a connection that is one of at most [`FEW`] when it begins: another tenth less.
-const MAX_BUFFER_OF_FEW: usize = 512 * 1024;
+/// The same for a connection that begins with an upload, and is one of at most [`FEW`] then: half of what an upload waits for is
+/// that each read changes its thread. A download sends slower that way: more of it leaves the processor's cache meanwhile.
+const MAX_UPLOAD_BUFFER: usize = 512 * 1024;
 
 /// More of them, and 64 uploads would not fit in 400 MiB: each may have ten such buffers on their way to the cipher.
 const FEW: usize = 4;

@@ -22,7 +22,7 @@ use super::requests::Requests;
 use super::stream::Streams;
 use super::timer::Timer;
 use super::{
-    EdgeLimits, FEW, MAX_BUFFER, MAX_BUFFER_OF_FEW, MAX_HEAD, MAX_RESETS, MAX_STREAM_BUFFER, MAX_STREAMS,
+    EdgeLimits, FEW, MAX_BUFFER, MAX_HEAD, MAX_RESETS, MAX_STREAM_BUFFER, MAX_STREAMS, MAX_UPLOAD_BUFFER,
 };
 
 /// What all connections share.
@@ -60,6 +60,8 @@ pub(super) async fn run(mut stream: TcpStream, connection: Connection, place: Pl
     let Some(early) = begin else { return };
     set_options(&stream);
     let is_http2 = early == PREFACE;
+    let is_upload = early.starts_with(b"P");
+    let buffer = if is_upload && place.is_one_of(FEW) { MAX_UPLOAD_BUFFER } else { MAX_BUFFER };
     let io = TokioIo::new(Socket::new(stream, early, connection.clone()));
     if is_http2 {
         connection.state().set_http2();
@@ -78,7 +80,7 @@ pub(super) async fn run(mut stream: TcpStream, connection: Connection, place: Pl
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD as usize)
-            .max_buf_size(if place.is_one_of(FEW) { MAX_BUFFER_OF_FEW } else { MAX_BUFFER })
+            .max_buf_size(buffer)
             .serve_connection(io, Requests::http1(&edge, connection.clone()));
         Box::pin(speak(http, connection, place, &edge)).await;
     }
