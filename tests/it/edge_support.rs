@@ -73,13 +73,7 @@ pub async fn start(router: Router, limits: EdgeLimits) -> (Server, Stop) {
 }
 
 pub async fn wait_for(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited 10 s in vain: {what}");
+    crate::support::wait_for(what, async || done().then_some(())).await;
 }
 
 pub async fn ask(stream: &mut TcpStream, head: &str) {

@@ -258,6 +258,18 @@ impl Bucket {
         listed.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.upload_id).collect()
     }
 
+    /// How many parts an unfinished upload has.
+    pub async fn parts(&self, key: &str, upload: &str) -> usize {
+        let list = self.client.list_parts().bucket(&self.name).key(key).upload_id(upload);
+        list.send().await.unwrap().parts.unwrap_or_default().len()
+    }
+
+    /// Takes an unfinished upload away from whoever sends it.
+    pub async fn abort(&self, key: &str, upload: &str) {
+        let abort = self.client.abort_multipart_upload().bucket(&self.name).key(key).upload_id(upload);
+        abort.send().await.unwrap();
+    }
+
     /// Every version and delete marker that is there.
     pub async fn versions(&self) -> usize {
         let listed = self.client.list_object_versions().bucket(&self.name).send().await.unwrap();

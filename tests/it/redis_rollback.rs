@@ -133,7 +133,7 @@ async fn a_redis_that_is_emptied_while_burnbag_runs_stops_it_and_no_object_goes(
     server.stores.in_which_redis().ask::<String>(&["FLUSHALL"]);
     let readyz = format!("{}/readyz", server.url);
     until("burnbag to see it", async || reqwest::get(&readyz).await.unwrap().status() == 503).await;
-    until("why", async || server.log().contains("another audit directory")).await;
+    until("why", async || server.log().contains("Was the record store emptied")).await;
     let sweeps = || server.log().matches("sweep failed; nothing was deleted").count();
     until("the sweep to refuse", async || sweeps() >= 2).await;
     assert!(get(&link).await >= 400);

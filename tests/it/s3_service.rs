@@ -188,6 +188,42 @@ async fn an_answer_that_is_lost_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_fails_ends_its_upload_before_another_is_sent() {
+    let (gate, server) = through_a_gate(&[]).await;
+    let (sender, body) = body();
+    let put = reqwest::Client::new().put(format!("{}/f", server.url)).basic_auth("", Some(&server.token));
+    let sending = tokio::spawn(put.body(body).send());
+    sender.send(Ok(noise(PART, 1))).await.unwrap();
+    let database = server.data().join("burnbag.db");
+    let key = wait_for("the upload in the journal", || async {
+        let event = server.events().into_iter().find(|event| event["type"] == "upload.started")?;
+        journalled(&database, &format!("o/00/{}/{}/", event["transfer"].as_str()?, event["file"].as_str()?))
+    })
+    .await;
+    let sent = |part: u32| gate.requests().iter().any(|line| line.contains(&format!("partNumber={part}&")));
+    let bucket = server.stores.bucket();
+    wait_for("the first part to be there", async || {
+        let parts = bucket.parts(&key, &bucket.uploads(&key).await[0]).await;
+        (parts == 1).then_some(())
+    })
+    .await;
+    bucket.abort(&key, &bucket.uploads(&key).await[0]).await;
+    sender.send(Ok(noise(PART, 2))).await.unwrap();
+    wait_for("the second part to be refused", async || gate.answers().contains(&404).then_some(())).await;
+    // More than two others would take: nobody need be left for it.
+    for _ in 0..15 {
+        if sender.send(Ok(noise(1 << 20, 3))).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let answer = sending.await.unwrap().unwrap();
+    assert!(answer.status().is_server_error(), "{}", answer.status());
+    assert!(sent(2) && !sent(3), "{:?}", gate.requests());
+    nothing_is_left(bucket, &key).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_instance_had_under_way_is_aborted_from_the_journal() {
     let mut server = Server::on(Stores::minio().await, &[("BURNBAG_UPLOAD_IDLE", "3s")]).await;
     let (sender, body) = body();

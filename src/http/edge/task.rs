@@ -60,6 +60,7 @@ pub(super) async fn run(mut stream: TcpStream, connection: Connection, place: Pl
     let Some(early) = begin else { return };
     set_options(&stream);
     let is_http2 = early == PREFACE;
+    // PUT or POST: whatever else begins so sends little, and the buffer grows only with what comes.
     let is_upload = early.starts_with(b"P");
     let buffer = if is_upload && place.is_one_of(FEW) { MAX_UPLOAD_BUFFER } else { MAX_BUFFER };
     let io = TokioIo::new(Socket::new(stream, early, connection.clone()));
