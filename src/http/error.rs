@@ -99,7 +99,7 @@ impl From<ServiceError> for Problem {
             ServiceError::TokenInvalid => Self::new("token_invalid").challenge(Challenge::Token),
             ServiceError::LinkNotFound => Self::new("link_not_found"),
             ServiceError::NotFound => Self::new("not_found"),
-            ServiceError::CapabilityMissing => Self::new("capability_missing"),
+            ServiceError::CapabilityMissing(_) => Self::new("capability_missing").detail(said),
             ServiceError::LinkBusy { retry_after } => Self::new("link_busy").retry_after(retry_after),
             ServiceError::Option(option) => {
                 let code = match &option {

@@ -6,6 +6,7 @@ pub mod error;
 pub mod extract;
 pub mod file;
 pub mod incoming;
+pub mod json;
 mod layers;
 pub mod limit;
 mod link;

@@ -106,6 +106,8 @@ impl Service {
             kind: kind_word(kind).to_owned(),
             hash: token.hash(),
             wrapped: Sealed(wrapped),
+            scope: None,
+            parent: None,
             created: context.now,
             expires,
             revoked: None,

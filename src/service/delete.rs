@@ -2,7 +2,7 @@
 
 use super::{Caller, Service, ServiceError};
 use crate::storage::StoreError;
-use crate::transfer::access::Role;
+use crate::transfer::access::Capability;
 use crate::transfer::{LinkId, TransferId};
 
 /// Somebody else may change a transfer between read and commit so often before it is given up.
@@ -18,9 +18,12 @@ impl Service {
         for _ in 0..TRIES {
             let record = self.records.transfer(caller.team.id, id).await?.ok_or(ServiceError::NotFound)?;
             let transfer = record.transfer;
-            if caller.account.role != Role::Admin && transfer.owner() != caller.account.id {
-                return Err(ServiceError::CapabilityMissing);
-            }
+            let own = transfer.owner() == caller.account.id;
+            caller.require(if own && caller.may(Capability::Send) {
+                Capability::Send
+            } else {
+                Capability::EndAny
+            })?;
             if !transfer.state().is_live() {
                 return Ok(());
             }

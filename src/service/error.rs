@@ -21,8 +21,8 @@ pub enum ServiceError {
     #[error("there is no such thing here")]
     NotFound,
     /// The account may not do this.
-    #[error("the account may not do this")]
-    CapabilityMissing,
+    #[error("this needs the capability {0}, which the account or its token does not have")]
+    CapabilityMissing(crate::transfer::access::Capability),
     /// Every download left is held by others.
     #[error("every download that is left is being used by others")]
     LinkBusy {

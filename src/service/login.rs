@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Asker, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{AccountKey, Token, open_account_key};
-use crate::transfer::access::{Account, Team};
-use crate::transfer::{Actor, TokenId};
+use crate::transfer::Actor;
+use crate::transfer::access::{Account, Capability, Team, TokenRecord};
 
 /// The last use of a token is kept to the minute.
 const USE_KEPT_TO: Duration = Duration::from_mins(1);
@@ -19,7 +19,7 @@ pub struct Caller {
     /// Its team.
     pub team: Team,
     /// The token that proved it.
-    pub token: TokenId,
+    pub token: TokenRecord,
     /// Its hash, by which it is looked up again.
     hash: [u8; 32],
     /// When it was last seen to stand, in milliseconds since the epoch.
@@ -33,6 +33,20 @@ pub struct Caller {
 impl Caller {
     pub(super) const fn actor(&self) -> Actor {
         Actor::Account(self.account.id)
+    }
+
+    /// Whether account and token allow it.
+    #[must_use]
+    pub fn may(&self, what: Capability) -> bool {
+        self.account.may(&self.team, &self.token, what)
+    }
+
+    /// Account and token allow it.
+    ///
+    /// # Errors
+    /// [`ServiceError::CapabilityMissing`].
+    pub fn require(&self, what: Capability) -> Result<(), ServiceError> {
+        if self.may(what) { Ok(()) } else { Err(ServiceError::CapabilityMissing(what)) }
     }
 }
 
@@ -86,6 +100,6 @@ impl Service {
             });
         }
         let (hash, seen) = (token.hash(), AtomicU64::new(now.as_millis()));
-        Ok(Caller { account: login.account, team: login.team, token: id, hash, seen, key, asker })
+        Ok(Caller { account: login.account, team: login.team, token: login.token, hash, seen, key, asker })
     }
 }

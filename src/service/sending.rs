@@ -12,6 +12,7 @@ use super::create::Draft;
 use super::room::Promise;
 use super::upload::{NewUpload, Order, Orders};
 use super::{Caller, Service, ServiceError};
+use crate::transfer::access::Capability;
 use crate::transfer::policy::{Expires, Settled};
 use crate::transfer::{FileId, FileName, MAX_FILES, Transfer, WholeFile};
 
@@ -33,6 +34,7 @@ impl Service {
         expires: Expires,
         first: NewUpload,
     ) -> Result<Sending, ServiceError> {
+        caller.require(Capability::Send)?;
         let promise = self.admit_file(first.length).await?;
         let reserved = self.reserve(&caller, first.length).await?;
         let (orders, taken) = Orders::channel(!self.buffers.is_mostly_free());

@@ -2,31 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::capability::{Capability, Role};
 use super::event::{Context, Event, EventType};
 use super::id::{AccountId, OperationId, TeamId, TokenId};
+use super::quota::Limits;
 use super::record::Sealed;
 use crate::clock::Timestamp;
-
-/// A set of capabilities.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Everything in the team.
-    Admin,
-    /// Sends, and ends what it sent.
-    Member,
-}
-
-impl Role {
-    /// The word in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Member => "member",
-        }
-    }
-}
 
 /// A team: who owns transfers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,6 +20,21 @@ pub struct Team {
     pub shard: u8,
     /// When it was made.
     pub created: Timestamp,
+    /// Goes up by one with each change of the team or of who its admins are.
+    #[serde(default)]
+    pub version: u64,
+    /// The operator's own team, made on the first start: its admins make other teams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
+    /// Its admins that are not disabled; never empty once it has had one.
+    #[serde(default)]
+    pub admins: Vec<AccountId>,
+    /// What it may hold.
+    #[serde(default)]
+    pub limits: Limits,
+    /// When it was removed: none of its accounts is let in any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
 }
 
 /// A person or a service in one team.
@@ -58,6 +54,19 @@ pub struct Account {
     pub created: Timestamp,
     /// It has an account key, wrapped under its tokens.
     pub keyed: bool,
+    /// Since when none of its tokens is let in; absent: they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Timestamp>,
+}
+
+impl Account {
+    /// Whether an account with this token may do it: its role, in its team, and the token's own scope allow it.
+    #[must_use]
+    pub fn may(&self, team: &Team, token: &TokenRecord, what: Capability) -> bool {
+        let reaches = what != Capability::Teams || team.operator;
+        let scoped = token.scope.as_ref().is_none_or(|scope| scope.contains(&what));
+        reaches && scoped && self.role.capabilities().contains(&what)
+    }
 }
 
 /// How an account proves itself. The token itself is nowhere; what is stored is its hash.
@@ -74,6 +83,12 @@ pub struct TokenRecord {
     pub hash: [u8; 32],
     /// The account key, wrapped under this token (DESIGN §6).
     pub wrapped: Sealed,
+    /// What it is good for, within what the account's role allows; absent: all of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Vec<Capability>>,
+    /// For a browser session: the token that it was opened with, whose revocation ends it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TokenId>,
     /// When it was made.
     pub created: Timestamp,
     /// When it stops; absent: never.
@@ -149,7 +164,17 @@ impl AccessChange {
         let now = context.now;
         Self {
             operation: context.operation,
-            team: Some(Team { id: team, name: "default".to_owned(), shard: 0, created: now }),
+            team: Some(Team {
+                id: team,
+                name: "default".to_owned(),
+                shard: 0,
+                created: now,
+                version: 1,
+                operator: true,
+                admins: vec![account],
+                limits: Limits::default(),
+                removed: None,
+            }),
             account: Account {
                 id: account,
                 team,
@@ -158,6 +183,7 @@ impl AccessChange {
                 version: 1,
                 created: now,
                 keyed: false,
+                disabled: None,
             },
             expected: None,
             tokens: Vec::new(),
@@ -172,8 +198,16 @@ impl AccessChange {
 impl Account {
     /// A further account of the same team, without a key until its first token.
     pub fn create(team: TeamId, id: AccountId, name: &str, role: Role, context: &Context) -> AccessChange {
-        let account =
-            Self { id, team, name: name.to_owned(), role, version: 1, created: context.now, keyed: false };
+        let account = Self {
+            id,
+            team,
+            name: name.to_owned(),
+            role,
+            version: 1,
+            created: context.now,
+            keyed: false,
+            disabled: None,
+        };
         let events = vec![context.event(0, EventType::AccountCreated)];
         AccessChange {
             operation: context.operation,

@@ -1,6 +1,7 @@
 //! The domain: what a transfer is and what may happen to it. No I/O, no async.
 
 pub mod access;
+mod capability;
 mod change;
 mod counts;
 mod event;
@@ -10,6 +11,7 @@ mod journal;
 pub mod lease;
 mod name;
 pub mod policy;
+pub mod quota;
 mod ranges;
 mod record;
 mod transitions;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burnbag::transfer::access::Team;
+use burnbag::transfer::quota::Limits;
 
 use crate::redis_server::RedisServer;
 use crate::sample::{START, team};
@@ -103,7 +104,17 @@ impl Cluster {
     /// Puts the teams of the samples into a shard.
     pub fn teams_in(&self, shard: u8) {
         for id in [team(1), team(2)] {
-            let team = Team { id, name: "sample".to_owned(), shard, created: START };
+            let team = Team {
+                id,
+                name: "sample".to_owned(),
+                shard,
+                created: START,
+                version: 1,
+                operator: false,
+                admins: Vec::new(),
+                limits: Limits::default(),
+                removed: None,
+            };
             let body = serde_json::to_string(&team).unwrap();
             self.nodes[0].ask::<u32>(&["HSET", &format!("bb:{{bb.0}}:team:{id}"), "body", &body]);
         }

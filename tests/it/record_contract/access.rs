@@ -12,6 +12,8 @@ fn token(n: u8) -> TokenRecord {
         kind: "usr".to_owned(),
         hash: [n; 32],
         wrapped: Sealed(vec![n; 80]),
+        scope: None,
+        parent: None,
         created: START,
         expires: None,
         revoked: None,
