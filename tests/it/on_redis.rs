@@ -15,7 +15,11 @@ mod crash;
 mod deadline;
 #[path = "leases.rs"]
 mod leases;
+#[path = "one_answer.rs"]
+mod one_answer;
 #[path = "refusals.rs"]
 mod refusals;
 #[path = "round_trip.rs"]
 mod round_trip;
+#[path = "scanners.rs"]
+mod scanners;
