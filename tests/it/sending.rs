@@ -92,7 +92,7 @@ async fn an_upload_whose_token_is_revoked_ends_and_leaves_nothing() {
     let mut sending = running.send().await;
     sending.write(Bytes::from(vec![1; 3 << 20])).await.unwrap();
     let account = service.account("admin").await.unwrap();
-    service.revoke_token(account, running.caller.token).await.unwrap();
+    service.revoke_token(account, running.caller.token.id).await.unwrap();
     running.clock.advance(Duration::from_secs(10));
     let mut refused = None;
     for _ in 0..1000 {
