@@ -21,7 +21,9 @@ use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
 use crate::metrics::Metrics;
-use crate::service::{Bell, Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
+use crate::service::{
+    Bell, Buffers, KeySource, Passwords, Refusals, Room, Rules, Service, ServiceError, TokenKind,
+};
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;
@@ -191,6 +193,7 @@ impl App {
             due: Bell::new(shards),
             outbox: Bell::new(shards),
             refusals: Refusals::default(),
+            passwords: Passwords::default(),
             metrics,
             tasks: TaskTracker::new(),
         };
@@ -291,6 +294,7 @@ impl App {
         workers.spawn(workers::room::run(Arc::clone(&service), stop_workers.clone()));
         workers.spawn(workers::clock::run(Arc::clone(&service.clock), stop_workers.clone()));
         workers.spawn(workers::refusals::run(Arc::clone(&service), stop_workers.clone()));
+        workers.spawn(workers::passwords::run(Arc::clone(&service), stop_workers.clone()));
         let state =
             AppState { service: Arc::clone(&service), proxies: Arc::new(config.trusted_proxies.clone()) };
         let rate = config.rate.map(|rate| RateLimit { per_second: rate.per_second, burst: rate.burst });

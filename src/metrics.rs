@@ -75,6 +75,29 @@ impl Layer {
     }
 }
 
+/// How Argon2id over a password ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checked {
+    /// It opened the link.
+    Right,
+    /// It did not.
+    Wrong,
+    /// It was for a link that is being made.
+    New,
+}
+
+impl Checked {
+    const ALL: [Self; 3] = [Self::Right, Self::Wrong, Self::New];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::New => "new",
+        }
+    }
+}
+
 /// Every metric of this process. Clones count together.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -99,6 +122,7 @@ struct Inner {
     end_late: Histogram,
     deletion_late: Histogram,
     put_off: Counter,
+    passwords: Counters<1>,
     swept: Mutex<Option<Swept>>,
 }
 
@@ -161,6 +185,7 @@ impl Metrics {
             end_late: add(&mut to, "burnbag_end_lateness_seconds", "From a deadline to the destruction of the keys", late()),
             deletion_late: add(&mut to, "burnbag_deletion_lateness_seconds", "From a deadline, or an earlier end, until the objects are confirmed gone", late()),
             put_off: add(&mut to, "burnbag_deletions_put_off", "Deletions that failed and are tried again", Counter::default()),
+            passwords: add(&mut to, "burnbag_password_checks", "Runs of Argon2id over a password of a link, by how they ended", Family::default()),
             swept: Mutex::default(),
             registry: to,
         }));
@@ -172,6 +197,9 @@ impl Metrics {
     fn begin(&self) {
         for layer in Layer::ALL {
             self.noticed(layer, 0);
+        }
+        for checked in Checked::ALL {
+            let _ = self.0.passwords.get_or_create(&[("outcome", checked.word().into())]);
         }
         for reason in ["expired", "exhausted", "deleted", "rejected", "abandoned"] {
             let _ = self.0.ends.get_or_create(&[("reason", reason.into())]);
@@ -286,6 +314,11 @@ impl Metrics {
     /// A deletion failed and is tried again.
     pub fn put_off(&self) {
         self.0.put_off.inc();
+    }
+
+    /// Argon2id was run over a password.
+    pub fn checked(&self, checked: Checked) {
+        self.0.passwords.get_or_create(&[("outcome", checked.word().into())]).inc();
     }
 
     /// The sweep has passed over the blob store.

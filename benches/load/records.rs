@@ -267,7 +267,8 @@ fn available(service: &Service, team: TeamId, owner: AccountId, deadline: Timest
         size: SIZE,
         content_mac: rand::random(),
     };
-    let minted = NewLink { id: link, n: Some(0), downloads: Some(1), slot: slot(link.as_bytes()) };
+    let minted =
+        NewLink { id: link, n: Some(0), downloads: Some(1), password: None, slot: slot(link.as_bytes()) };
     let change = Transfer::create(new, &context)
         .and_then(|transfer, context| transfer.start_file(begun, context))
         .and_then(|change| change.and_then(|transfer, context| transfer.finish_file(whole, context)))

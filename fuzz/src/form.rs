@@ -59,7 +59,7 @@ fn written(input: &mut Unstructured<'_>) -> Result<()> {
                 content
             }
             kind => {
-                let name = *input.choose(&["expires", "downloads", "expires", "text", "other"])?;
+                let name = *input.choose(&["expires", "downloads", "password", "text", "other"])?;
                 let value = match kind {
                     1 => format!("{}h", input.int_in_range(0..=9_u8)?).into_bytes(),
                     2 => input.int_in_range(0..=9_u8)?.to_string().into_bytes(),
@@ -70,7 +70,10 @@ fn written(input: &mut Unstructured<'_>) -> Result<()> {
                 meant = meant.and_then(|mut meant| {
                     if name != "text" {
                         let value = String::from_utf8(value).ok().filter(|value| value.len() <= 1024)?;
-                        meant.options.set(name, &value).ok()?;
+                        // A page sends what was left empty too.
+                        if !value.is_empty() || !Options::knows(name) {
+                            meant.options.set(name, &value).ok()?;
+                        }
                     } else if !value.is_empty() {
                         meant.files.push(("text.txt".to_owned(), value));
                     }

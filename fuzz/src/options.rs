@@ -39,17 +39,30 @@ pub fn run(data: &[u8]) {
         let headers_first: Result<(), ()> = headers
             .iter()
             .map(|(name, value)| {
-                (name.as_str()["burnbag-".len()..].to_owned(), value.to_str().map(str::trim))
+                let name = &name.as_str()["burnbag-".len()..];
+                let text = if name == "password" {
+                    std::str::from_utf8(value.as_bytes()).ok()
+                } else {
+                    value.to_str().ok().map(str::trim)
+                };
+                (name.to_owned(), text)
             })
-            .try_for_each(|(name, value)| reversed.set(&name, value.map_err(|_| ())?).map_err(|_| ()))
-            .and_then(|()| pairs.iter().rev().try_for_each(|(n, v)| reversed.set(n, v).map_err(|_| ())));
+            .try_for_each(|(name, value)| reversed.set(&name, value.ok_or(())?).map_err(|_| ()))
+            .and_then(|()| {
+                let mut pairs = pairs.iter().rev();
+                pairs.try_for_each(
+                    |(n, v)| if n == "password" { Err(()) } else { reversed.set(n, v).map_err(|_| ()) },
+                )
+            });
         assert_eq!(taken, headers_first.ok().map(|()| reversed), "the order does not matter");
         let Some(taken) = taken else { return Ok(()) };
         assert!(pairs.iter().all(|(name, _)| name == "expires" || name == "downloads"));
-        assert!(!headers.contains_key("burnbag-password"));
+        assert!(!format!("{taken:?}").contains("Zeroizing"), "a password is not shown");
         if let Ok(settled) = taken.settle(&POLICY, NOW) {
             let deadline = settled.expires.from(NOW);
             assert!(deadline > NOW && deadline <= NOW.after(POLICY.expires_max));
+            let given = headers.get("burnbag-password").map(HeaderValue::as_bytes);
+            assert_eq!(settled.password.as_ref().map(|password| password.as_bytes()), given);
             assert!(settled.downloads.is_none_or(|number| (1..=MAX_DOWNLOADS).contains(&number)));
             assert!(pairs.len() + headers.len() > 0 || settled.expires == Expires::After(86_400_000));
         }

@@ -21,10 +21,10 @@ pub fn run(data: &[u8]) {
             assert_eq!(parse_duration(&words(duration)), Some(duration));
             assert!(duration.as_secs() <= Timestamp::MAX.as_millis() / 1000);
         }
-        for name in ["expires", "downloads"] {
+        for name in ["expires", "downloads", "password"] {
             let mut options = Options::default();
             if options.set(name, text).is_ok() {
-                let taken = options;
+                let taken = options.clone();
                 options.set(name, text).expect("the same again is no conflict");
                 assert_eq!(options, taken);
             }

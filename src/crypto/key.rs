@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Id;
+use super::password::PasswordBlock;
 use super::secret::Secret;
 
 /// What keeps one use of a key from another. A label is never reused and never changes its meaning.
@@ -143,6 +144,8 @@ keys! {
     RequestSecret
     /// `pwk`: what a link's password adds to its secret.
     PasswordKey
+    /// Names a password that was right, for as long as the process runs.
+    RecallKey
 }
 
 impl TransferKey {
@@ -194,10 +197,7 @@ impl ReceiptKey {
     /// HMAC-SHA256 over the plaintext's SHA-256: an audit line's `content_mac`.
     #[must_use]
     pub fn content_mac(&self, sha256: &[u8; 32]) -> [u8; 32] {
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.0.bytes()) else {
-            unreachable!("HMAC takes a key of any length")
-        };
-        mac.chain_update(sha256).finalize().into_bytes().into()
+        mac(&self.0, &[sha256])
     }
 
     /// 64 lower-case hex digits, for the receipt that a person keeps.
@@ -224,6 +224,12 @@ impl LinkSecret {
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         to_text(&self.0)
+    }
+
+    /// The same secret in memory of its own, for work that outlives the request.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Secret::copy(self.0.bytes()))
     }
 
     /// The public id of the link whose records live in `shard`.
@@ -289,12 +295,41 @@ impl RequestSecret {
     }
 }
 
+impl RecallKey {
+    /// Draws a new key from the kernel.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Secret::random())
+    }
+
+    /// A name for this password of this link, which tells nothing of either to who lacks the key.
+    #[must_use]
+    pub fn name(&self, link: &Id, block: &PasswordBlock, secret: &LinkSecret, password: &[u8]) -> [u8; 32] {
+        // Fields of fixed width, and the password last.
+        mac(&self.0, &[link, block.as_bytes(), secret.0.bytes(), password])
+    }
+}
+
 impl PasswordKey {
     /// A link without a password: 32 zero bytes.
     #[must_use]
     pub fn none() -> Self {
         Self(Secret::zeroed())
     }
+
+    /// The same key in memory of its own: what is remembered outlives the request.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Secret::copy(self.0.bytes()))
+    }
+}
+
+fn mac(key: &Secret<32>, fields: &[&[u8]]) -> [u8; 32] {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.bytes()) else {
+        unreachable!("HMAC takes a key of any length")
+    };
+    fields.iter().for_each(|field| mac.update(field));
+    mac.finalize().into_bytes().into()
 }
 
 fn to_text(secret: &Secret<32>) -> Zeroizing<String> {

@@ -28,7 +28,7 @@ pub use envelope::{InnerSlot, OWNER, Slot, open_outer, open_slot, rewrap_slot, s
 pub use error::CryptoError;
 pub use kek::KekRing;
 pub use key::{
-    AccountKey, LinkSecret, MainKey, MetaKey, PasswordKey, ReceiptKey, RequestSecret, TransferKey,
+    AccountKey, LinkSecret, MainKey, MetaKey, PasswordKey, RecallKey, ReceiptKey, RequestSecret, TransferKey,
 };
 pub use layout::{Cover, HEADER, Layout, SEGMENT, TAG};
 pub use meta::{FileMeta, RUNS_PER_PAGE, Run, open_digest_state, open_runs, seal_digest_state, seal_runs};

@@ -101,6 +101,16 @@ impl From<ServiceError> for Problem {
             ServiceError::NotFound => Self::new("not_found"),
             ServiceError::CapabilityMissing(_) => Self::new("capability_missing").detail(said),
             ServiceError::LinkBusy { retry_after } => Self::new("link_busy").retry_after(retry_after),
+            ServiceError::PasswordRequired(link) => {
+                Self::new("password_required").challenge(Challenge::Link(link))
+            }
+            ServiceError::PasswordWrong(link) => Self::new("password_wrong").challenge(Challenge::Link(link)),
+            ServiceError::PasswordBusy => Self::new("password_busy").retry_after(soon),
+            ServiceError::TooManyAttempts { retry_after } => {
+                // A part of a second counts as one: who comes back then is not early.
+                Self::new("too_many_attempts").retry_after(retry_after + Duration::from_millis(999))
+            }
+            ServiceError::LinkStopped => Self::new("too_many_attempts").detail(said),
             ServiceError::Option(option) => {
                 let code = match &option {
                     OptionError::Unknown(_) => "option_unknown",

@@ -36,7 +36,11 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn asker(&self) -> Asker {
-        Asker { client: Some(self.client.to_string()), trace: Some(self.trace_id.clone()) }
+        Asker {
+            client: Some(self.client.to_string()),
+            group: Some(self.client.group()),
+            trace: Some(self.trace_id.clone()),
+        }
     }
 }
 
@@ -108,8 +112,9 @@ pub(super) fn link_proof(
     let required = || Problem::new("link_secret_required").challenge(Challenge::Link(link));
     match offered(headers) {
         Offered::Basic(password) => {
-            let secret = password.split(':').next().unwrap_or_default();
-            let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?;
+            // The secret has no colon in it; the link's password may.
+            let (secret, password) = password.split_once(':').unwrap_or((&password, ""));
+            let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?.with_password(password);
             let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
             Ok(LinkProof { proof, holder: OpenTransfer::holder_of(link, &origin.client.group(), agent) })
         }

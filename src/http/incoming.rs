@@ -12,12 +12,13 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use bytes::Bytes;
 use futures_util::Stream;
+use zeroize::Zeroizing;
 
 use super::error::Problem;
 use super::negotiate::decode;
 use super::{edge, options};
 use crate::service::ServiceError;
-use crate::transfer::policy::Options;
+use crate::transfer::policy::{OptionError, Options};
 use crate::transfer::{FileName, InvalidName};
 
 /// The longest value of an option in a form.
@@ -151,7 +152,10 @@ impl Part<'_> {
             (None, "text") => FileName::parse("text.txt").map_err(ServiceError::from)?,
             (None, _) => {
                 let value = self.short(&field).await?;
-                options::set(options, &field, &value)?;
+                // A form of a page sends what was left empty too.
+                if !value.is_empty() || !Options::knows(&field) {
+                    options::set(options, &field, &value)?;
+                }
                 return Ok(None);
             }
         };
@@ -178,18 +182,24 @@ impl Part<'_> {
         }
     }
 
-    async fn short(&mut self, field: &str) -> Result<String, Problem> {
-        let mut value = Vec::new();
-        while let Some(chunk) = self.chunk().await? {
-            value.extend_from_slice(&chunk);
-            if value.len() > LONGEST_FIELD {
-                let name: String = field.chars().take(64).collect();
-                return Err(Problem::new("option_invalid")
-                    .field(name)
-                    .detail("a field has at most 1 KiB; a file needs a file name"));
+    async fn short(&mut self, field: &str) -> Result<Zeroizing<String>, Problem> {
+        let invalid = |why| {
+            if field == "password" {
+                return ServiceError::from(OptionError::password()).into();
             }
+            let name: String = field.chars().take(64).collect();
+            Problem::new("option_invalid").field(name).detail(why)
+        };
+        // It may be a password: it never grows, which would leave a copy behind.
+        let mut value = Zeroizing::new(Vec::with_capacity(LONGEST_FIELD));
+        while let Some(chunk) = self.chunk().await? {
+            if value.len() + chunk.len() > LONGEST_FIELD {
+                return Err(invalid("a field has at most 1 KiB; a file needs a file name"));
+            }
+            value.extend_from_slice(&chunk);
         }
-        String::from_utf8(value).map_err(|_| Problem::new("option_invalid").detail("a field is UTF-8"))
+        let value = std::str::from_utf8(&value).map_err(|_| invalid("a field is UTF-8"))?;
+        Ok(Zeroizing::new(value.to_owned()))
     }
 }
 

@@ -15,7 +15,7 @@ use super::negotiate::{Wants, decode, is_navigation, is_tool, wants};
 use super::pages::{self, Index, IndexFile, IndexTransfer};
 use super::state::AppState;
 use super::{file, options};
-use crate::service::{Caller, OpenTransfer, Proof, ServiceError};
+use crate::service::{Caller, OpenTransfer, Proof};
 use crate::transfer::LinkId;
 
 fn parse(link: &str) -> Result<LinkId, Problem> {
@@ -48,7 +48,7 @@ pub(super) async fn link(
     }
     let link = parse(&text)?;
     let LinkProof { proof, holder } = link_proof(&state, &headers, &origin, link)?;
-    let open = state.service.open(link, &proof).await?;
+    let open = state.service.open(link, &proof, &origin.asker()).await?;
     match open.files.as_slice() {
         [one] => file::serve(&state, (&method, &headers), (&origin, &exchange), (&open, one, holder)).await,
         _ => see_other(&format!("/d/{link}/")),
@@ -78,24 +78,20 @@ pub(super) struct Ask {
 /// The longest body of a ticket's request.
 const LONGEST_ASK: usize = 16 * 1024;
 
-/// `POST /d/{link}/ticket`, and `POST /d/{link}` from the page's own form: the secret for a ticket in a cookie.
+/// `POST /d/{link}/ticket`, and `POST /d/{link}` from the page's own form: secret and password for a ticket in a cookie.
 pub(super) async fn ticket(
     State(state): State<AppState>,
     Segment(text): Segment,
+    origin: Origin,
     request: Request,
 ) -> Result<Response, Problem> {
     let link = parse(&text)?;
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.starts_with("application/x-www-form-urlencoded");
     let ask = read_ask(is_form, kind.starts_with("application/json"), request).await?;
-    if !ask.password.is_empty() {
-        return Err(
-            ServiceError::from(crate::transfer::policy::OptionError::Unknown("password".to_owned())).into()
-        );
-    }
     let secret = pages::pasted_secret(&ask.secret);
-    let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?;
-    let open = state.service.open(link, &proof).await?;
+    let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?.with_password(&ask.password);
+    let open = state.service.open(link, &proof, &origin.asker()).await?;
     let index = index_of(&open);
     let (ticket, until) = state.service.ticket(&open, proof);
     let seconds = until.since(state.service.clock.now()).as_secs();
@@ -111,7 +107,9 @@ pub(super) async fn ticket(
 }
 
 async fn read_ask(is_form: bool, is_json: bool, request: Request) -> Result<Ask, Problem> {
-    let malformed = || Problem::new("request_malformed").detail("a ticket takes the field secret, once");
+    let malformed = || {
+        Problem::new("request_malformed").detail("a ticket takes the fields secret and password, each once")
+    };
     if !is_form && !is_json {
         return Err(Problem::new("media_type_unsupported").detail("a ticket takes JSON or a form"));
     }
@@ -152,7 +150,7 @@ pub(super) async fn index(
         Err(problem) => return without_ticket(problem, &headers, link),
         Ok(proof) => proof,
     };
-    let index = index_of(&state.service.open(link, &proof).await?);
+    let index = index_of(&state.service.open(link, &proof, &origin.asker()).await?);
     Ok(if wants(&headers) == Wants::Json { json_index(&index) } else { pages::index(&index) })
 }
 
@@ -179,7 +177,7 @@ pub(super) async fn below(
         Err(problem) => return without_ticket(problem, &headers, link),
         Ok(proof) => proof,
     };
-    let open = state.service.open(link, &proof).await?;
+    let open = state.service.open(link, &proof, &origin.asker()).await?;
     let path = decode(path).ok_or(Problem::new("not_found"))?;
     if let Some(folder) = path.strip_suffix('/') {
         return pages::folder(&index_of(&open), folder).ok_or(Problem::new("not_found"));

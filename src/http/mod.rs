@@ -21,3 +21,4 @@ pub mod router;
 mod send;
 pub mod state;
 mod transfers;
+mod unlock;

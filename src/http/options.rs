@@ -4,8 +4,8 @@ use axum::http::{HeaderMap, Uri};
 
 use super::error::Problem;
 use super::negotiate::decode;
-use crate::service::ServiceError;
-use crate::transfer::policy::Options;
+use crate::service::{ServiceError, refuse_token};
+use crate::transfer::policy::{OptionError, Options};
 
 /// Names that never belong in an address: it ends up in logs and histories.
 const SECRETS: [&str; 4] = ["password", "secret", "token", "ticket"];
@@ -33,14 +33,22 @@ pub fn refuse_secrets(uri: &Uri) -> Result<(), Problem> {
 /// The options in query and headers.
 ///
 /// # Errors
-/// `option_unknown`, `option_invalid`, `option_conflict`.
+/// `option_unknown`, `option_invalid`, `option_conflict`, `secret_in_query`.
 pub fn options(uri: &Uri, headers: &HeaderMap) -> Result<Options, Problem> {
     let mut options = Options::default();
     for (name, value) in query(uri) {
+        if name == "password" {
+            return Err(Problem::new("secret_in_query"));
+        }
         set(&mut options, &name, &value)?;
     }
     for (name, value) in headers {
-        if let Some(name) = name.as_str().strip_prefix("burnbag-") {
+        // A password is UTF-8, as it was typed; it is HTTP that takes the blanks around a value away.
+        if name == "burnbag-password" {
+            let text = std::str::from_utf8(value.as_bytes());
+            let text = text.map_err(|_| ServiceError::from(OptionError::password()))?;
+            set(&mut options, "password", text)?;
+        } else if let Some(name) = name.as_str().strip_prefix("burnbag-") {
             let invalid =
                 || Problem::new("option_invalid").field(name).detail(format!("{name} is plain text"));
             set(&mut options, name, value.to_str().map_err(|_| invalid())?.trim())?;
@@ -54,5 +62,8 @@ pub fn options(uri: &Uri, headers: &HeaderMap) -> Result<Options, Problem> {
 /// # Errors
 /// As [`options`].
 pub fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Problem> {
+    if name == "password" {
+        refuse_token(value).map_err(ServiceError::from)?;
+    }
     Ok(options.set(name, value).map_err(ServiceError::from)?)
 }

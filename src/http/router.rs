@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::limit::{self, RateLimit};
 use super::state::AppState;
-use super::{layers, link, plain, send, transfers};
+use super::{layers, link, plain, send, transfers, unlock};
 /// The whole of burnbag's HTTP.
 pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.
@@ -25,6 +25,7 @@ pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
         .route("/d/{link}/ticket", get(link::below).post(link::ticket))
         .route("/d/{link}/{*path}", get(link::below))
         .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
+        .route("/api/v1/transfers/{id}/links/{link}/unlock", post(unlock::unlock))
         .fallback(any(plain::nothing))
         .method_not_allowed_fallback(plain::method)
         .with_state(state.clone());

@@ -30,7 +30,7 @@ pub(super) async fn put(
     let name = incoming::file_name(request.uri().path())?;
     let length = incoming::content_length(headers)?;
     incoming::check_content_range(headers, length)?;
-    let terms = settle(&state, options::options(request.uri(), headers)?)?;
+    let terms = settle(&state, &options::options(request.uri(), headers)?)?;
     let upload = NewUpload { name, media_type: incoming::media_type(headers), length };
     let form = wants(headers);
     let mut sending = state.service.send(Arc::new(caller), terms.expires, upload).await?;
@@ -61,7 +61,7 @@ pub(super) async fn post(
             open.file(upload).await?;
             open
         } else {
-            let expires = settle(&state, options)?.expires;
+            let expires = settle(&state, &options)?.expires;
             sending.insert(state.service.send(Arc::clone(&caller), expires, upload).await?)
         };
         if let Some(first) = first {
@@ -72,7 +72,7 @@ pub(super) async fn post(
         }
         open.end_file().await?;
     }
-    let terms = settle(&state, options)?;
+    let terms = settle(&state, &options)?;
     let sending = sending.ok_or(Problem::new("file_missing"))?;
     reply(&sending_done(sending, terms).await?, form)
 }
@@ -81,7 +81,7 @@ async fn sending_done(sending: Sending, terms: Settled) -> Result<Sent, Problem>
     Ok(sending.complete(terms).await?)
 }
 
-fn settle(state: &AppState, options: Options) -> Result<Settled, Problem> {
+fn settle(state: &AppState, options: &Options) -> Result<Settled, Problem> {
     let service = &state.service;
     Ok(options.settle(&service.rules.policy, service.clock.now()).map_err(ServiceError::from)?)
 }

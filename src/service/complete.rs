@@ -2,13 +2,13 @@
 
 use super::view::{LinkView, TransferView, link_view};
 use super::{Caller, Service, ServiceError};
-use crate::crypto::{PasswordBlock, PasswordKey, TransferKey, seal_slot};
+use crate::crypto::{TransferKey, seal_slot};
 use crate::failpoint;
 use crate::storage::StoreError;
 use crate::storage::records::Record;
 use crate::transfer::lease::LeaseSummary;
 use crate::transfer::policy::Settled;
-use crate::transfer::{Journal, LinkId, NewLink, State, Transfer, WholeFile};
+use crate::transfer::{Journal, LinkId, NewLink, Sealed, State, Transfer, WholeFile};
 
 /// A transfer that was sent, and the link to hand out.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ impl Service {
         last: Option<WholeFile>,
         terms: Settled,
     ) -> Result<Sent, ServiceError> {
+        let (password, block) = self.new_password(terms.password.as_ref()).await?;
         let context = self.context(caller.actor(), &caller.asker);
         self.still_stands(caller, context.now).await?;
         let id = transfer.id();
@@ -35,7 +36,6 @@ impl Service {
         let n = transfer.next_n();
         let secret = caller.key.link_secret(id.as_bytes(), n);
         let link = LinkId::from_bytes(secret.link_id(caller.team.shard));
-        let (password, block) = (PasswordKey::none(), PasswordBlock::none());
         let slot = seal_slot(
             &self.keks,
             &secret,
@@ -46,8 +46,13 @@ impl Service {
             deadline.as_millis(),
             key,
         );
-        let new =
-            NewLink { id: link, n: Some(n), downloads: terms.downloads, slot: slot.as_bytes().to_vec() };
+        let new = NewLink {
+            id: link,
+            n: Some(n),
+            downloads: terms.downloads,
+            password: block.is_set().then(|| Sealed(block.as_bytes().to_vec())),
+            slot: slot.as_bytes().to_vec(),
+        };
         let owner_slot = self.owner_slot(caller, id, deadline, key);
         let reschedules = transfer.expires() != terms.expires;
         let complete = |transfer: Transfer, context: &_| transfer.complete(vec![new], owner_slot, context);

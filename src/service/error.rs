@@ -6,7 +6,7 @@ use crate::audit::AuditUnavailable;
 use crate::crypto::CryptoError;
 use crate::storage::{BlobError, StoreError};
 use crate::transfer::policy::OptionError;
-use crate::transfer::{InvalidName, InvalidTransition};
+use crate::transfer::{InvalidName, InvalidTransition, LinkId};
 
 /// A refusal or a failure.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,26 @@ pub enum ServiceError {
         /// When one may come back.
         retry_after: Duration,
     },
+    /// The link is proved, and has a password.
+    #[error("the link has a password")]
+    PasswordRequired(LinkId),
+    /// The link is proved, and the password is another.
+    #[error("the password is wrong")]
+    PasswordWrong(LinkId),
+    /// Too many passwords are being checked.
+    #[error("too many passwords are being checked")]
+    PasswordBusy,
+    /// Too many tries failed of this link, or from this address.
+    #[error("too many attempts failed")]
+    TooManyAttempts {
+        /// When the next one is taken.
+        retry_after: Duration,
+    },
+    /// So many tries failed of this link that it takes no more.
+    #[error(
+        "too many wrong passwords were tried, so this link takes no more. Only its sender can lift that: ask the sender"
+    )]
+    LinkStopped,
     /// An option cannot be taken.
     #[error(transparent)]
     Option(#[from] OptionError),

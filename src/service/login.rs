@@ -76,11 +76,8 @@ impl Service {
         Ok(())
     }
 
-    /// Lets the holder of a token in.
-    ///
-    /// # Errors
-    /// [`ServiceError::TokenInvalid`] for a text that is no token, an unknown token, one revoked or past its end.
-    pub async fn login(&self, token: &str, asker: Asker) -> Result<Caller, ServiceError> {
+    /// [`Service::login`], and nothing is counted.
+    pub(super) async fn let_in(&self, token: &str, asker: Asker) -> Result<Caller, ServiceError> {
         let token = Token::parse(token).ok_or(ServiceError::TokenInvalid)?;
         let login = self.records.login(token.hash()).await?.ok_or(ServiceError::TokenInvalid)?;
         let now = self.clock.now().max(login.now);

@@ -27,6 +27,7 @@ mod login;
 mod observe;
 mod open;
 mod parts;
+mod passwords;
 mod plan;
 mod purge;
 mod refusals;
@@ -35,6 +36,7 @@ mod sending;
 mod stores;
 mod sweep;
 mod ticket;
+mod tries;
 mod upload;
 mod view;
 
@@ -48,6 +50,7 @@ pub use expire::{BATCH, Claim, Heard, Pass};
 pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
+pub use passwords::{Passwords, refuse_token};
 pub use refusals::{Refusal, Refusals};
 pub use room::Room;
 pub use sending::Sending;
@@ -102,6 +105,8 @@ pub struct Service {
     pub outbox: Bell,
     /// Refusals that are not yet on record.
     pub refusals: Refusals,
+    /// The turns at passwords.
+    pub passwords: Passwords,
     /// What is counted of all this.
     pub metrics: Metrics,
     /// What goes on when its request is gone: uploads that are being ended, downloads that are being settled.
@@ -113,6 +118,8 @@ pub struct Service {
 pub struct Asker {
     /// The address, as it goes on record.
     pub client: Option<String>,
+    /// By what its failed tries are counted: the address, for IPv6 its /64.
+    pub group: Option<String>,
     /// The request id.
     pub trace: Option<String>,
 }

@@ -1,18 +1,45 @@
 //! Opening a link (DESIGN §6): the secret proves itself before any record is read, and the clock is asked before any key.
 
-use super::{Service, ServiceError};
-use crate::crypto::{FileMeta, LinkSecret, PasswordBlock, PasswordKey, Slot, TransferKey, open_slot};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::passwords::Locked;
+use super::{Asker, Service, ServiceError};
+use crate::crypto::{FileMeta, LinkSecret, PasswordBlock, PasswordKey, Slot, TransferKey, open_outer};
 use crate::storage::records::{Opening, Record};
 use crate::transfer::{FileId, LinkId, State, TransferId};
 
-/// What somebody says to prove a link: its secret. Whether it is the link's is for [`Service::open`] to see.
-pub struct Proof(pub(super) LinkSecret);
+/// What somebody says to prove a link: its secret, and a password. Whether they are the link's is for [`Service::open`] to see.
+pub struct Proof {
+    pub(super) secret: LinkSecret,
+    pub(super) said: Said,
+}
+
+/// What is said beside the secret. A link without a password does not ask for it.
+pub(super) enum Said {
+    Nothing,
+    Password(Zeroizing<String>),
+    /// What the password gave once, out of a ticket.
+    Key(PasswordKey),
+}
 
 impl Proof {
     /// From the 43 characters after the `#` of a link; none for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        LinkSecret::parse(text).map(Self)
+        LinkSecret::parse(text).map(|secret| Self { secret, said: Said::Nothing })
+    }
+
+    /// With a password; an empty one is none.
+    #[must_use]
+    pub fn with_password(self, password: &str) -> Self {
+        let said = if password.is_empty() {
+            Said::Nothing
+        } else {
+            Said::Password(Zeroizing::new(password.to_owned()))
+        };
+        Self { said, ..self }
     }
 }
 
@@ -24,6 +51,8 @@ pub struct OpenTransfer {
     pub files: Vec<OpenFile>,
     pub(super) record: Record,
     pub(super) key: TransferKey,
+    /// What the link's password gave.
+    pub(super) password: PasswordKey,
 }
 
 /// A file whose sealed part was opened.
@@ -63,12 +92,19 @@ impl OpenTransfer {
 }
 
 impl Service {
-    /// Opens a link by its secret.
+    /// Opens a link by its secret and its password.
     ///
     /// # Errors
-    /// [`ServiceError::LinkNotFound`], the same for every reason; nothing is looked up for a secret that is not the link's.
-    pub async fn open(&self, link: LinkId, proof: &Proof) -> Result<OpenTransfer, ServiceError> {
-        let secret = &proof.0;
+    /// [`ServiceError::LinkNotFound`], the same for every reason; nothing is looked up for a secret that is not the link's. Who
+    /// proved the secret learns [`ServiceError::PasswordRequired`], [`ServiceError::PasswordWrong`],
+    /// [`ServiceError::TooManyAttempts`], [`ServiceError::LinkStopped`], [`ServiceError::PasswordBusy`].
+    pub async fn open(
+        self: &Arc<Self>,
+        link: LinkId,
+        proof: &Proof,
+        asker: &Asker,
+    ) -> Result<OpenTransfer, ServiceError> {
+        let secret = &proof.secret;
         if !secret.proves(link.as_bytes()) {
             return Err(ServiceError::LinkNotFound);
         }
@@ -76,25 +112,37 @@ impl Service {
         let Opening { record, slot, now } = opening;
         let now = now.max(self.clock.now());
         let transfer = &record.transfer;
-        let stands = transfer.link(link).is_some_and(|link| link.stands(now));
-        if transfer.state() != State::Available || now >= transfer.deadline() || !stands {
+        let recorded =
+            transfer.link(link).filter(|link| link.stands(now)).ok_or(ServiceError::LinkNotFound)?;
+        if transfer.state() != State::Available || now >= transfer.deadline() {
             return Err(ServiceError::LinkNotFound);
         }
         let slot = Slot::from_bytes(&slot.ok_or(ServiceError::LinkNotFound)?)?;
         let id = *transfer.id().as_bytes();
-        let (password, block) = (PasswordKey::none(), PasswordBlock::none());
+        let block = recorded.password.as_ref();
+        let block = block.map_or(Ok(PasswordBlock::none()), |block| PasswordBlock::from_bytes(&block.0))?;
         let deadline = transfer.deadline().as_millis();
-        let key =
-            open_slot(&self.keks, &slot, secret, &password, &block, &id, link.as_bytes(), deadline)
-                .map_err(|error| {
-                    tracing::error!(transfer = %transfer.id(), error = &error as &dyn std::error::Error, "slot does not open");
-                    ServiceError::LinkNotFound
-                })?;
+        let closed = |error| {
+            tracing::error!(transfer = %transfer.id(), error = &error as &dyn std::error::Error, "slot does not open");
+            ServiceError::LinkNotFound
+        };
+        // That the deadline is the slot's own is proved here, before a password costs anything.
+        let slot = open_outer(&self.keks, &slot, &id, link.as_bytes(), &block, deadline).map_err(closed)?;
+        let has_password = block.is_set();
+        let locked = Locked { transfer: transfer.id(), link, secret: secret.copy(), block, slot };
+        let (password, key) = match &proof.said {
+            _ if !has_password => (PasswordKey::none(), locked.open(&PasswordKey::none()).map_err(closed)?),
+            Said::Nothing => return Err(ServiceError::PasswordRequired(link)),
+            Said::Key(password) => (password.copy(), locked.open(password).map_err(closed)?),
+            Said::Password(password) => {
+                self.unlock(locked, password, asker.group.as_deref().unwrap_or_default()).await?
+            }
+        };
         if !key.committed(&id, transfer.commitment()) {
             return Err(ServiceError::Internal("the key of a transfer is not the one recorded".to_owned()));
         }
         let files = open_files(&record, &key)?;
-        Ok(OpenTransfer { link, files, record, key })
+        Ok(OpenTransfer { link, files, record, key, password })
     }
 
     /// Whether what was opened has not ended since.

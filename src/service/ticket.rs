@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::open::Said;
 use super::{Holder, OpenTransfer, Proof, Service, ServiceError};
 use crate::clock::Timestamp;
-use crate::crypto::{PasswordKey, Ticket};
+use crate::crypto::Ticket;
 use crate::transfer::{HolderId, LinkId};
 
 /// A ticket lasts to the deadline, and at most so long.
@@ -14,7 +15,7 @@ const LONGEST: Duration = Duration::from_hours(24);
 
 /// What a ticket proves.
 pub struct TicketHolder {
-    /// The link's secret.
+    /// The link's secret and password.
     pub proof: Proof,
     /// Whose leases it joins.
     pub holder: Holder,
@@ -30,8 +31,8 @@ impl Service {
             link: *open.link.as_bytes(),
             owner: rand::random(),
             until_ms: until.as_millis(),
-            secret: proof.0,
-            password: PasswordKey::none(),
+            secret: proof.secret,
+            password: open.password.copy(),
         };
         (ticket.seal(&self.keks), until)
     }
@@ -45,6 +46,7 @@ impl Service {
         if ticket.link != *link.as_bytes() || self.clock.now().as_millis() >= ticket.until_ms {
             return Err(ServiceError::LinkNotFound);
         }
-        Ok(TicketHolder { proof: Proof(ticket.secret), holder: Holder(HolderId::from_bytes(ticket.owner)) })
+        let proof = Proof { secret: ticket.secret, said: Said::Key(ticket.password) };
+        Ok(TicketHolder { proof, holder: Holder(HolderId::from_bytes(ticket.owner)) })
     }
 }

@@ -67,6 +67,10 @@ pub struct LinkView {
     pub used: u32,
     /// Whether it asks for a password.
     pub password: bool,
+    /// How many tries at its password failed.
+    pub tries: u32,
+    /// So many that it takes no more until its owner lifts that.
+    pub stopped: bool,
     /// When it was taken back.
     pub revoked: bool,
 }
@@ -83,12 +87,15 @@ impl Service {
     /// [`ServiceError::NotFound`] for an unknown id and for another team's.
     pub async fn show(&self, caller: &Caller, id: TransferId) -> Result<TransferView, ServiceError> {
         let record = self.records.transfer(caller.team.id, id).await?.ok_or(ServiceError::NotFound)?;
-        if record.transfer.owner() != caller.account.id {
-            return Ok(self.view(&record, None, None));
-        }
-        let slot = self.records.slot(caller.team.id, id, SlotOwner::Owner).await?;
-        let key = slot.and_then(|slot| self.owner_key(caller, &record, &slot));
-        Ok(self.view(&record, key.as_ref(), Some(&caller.key)))
+        let mut view = if record.transfer.owner() == caller.account.id {
+            let slot = self.records.slot(caller.team.id, id, SlotOwner::Owner).await?;
+            let key = slot.and_then(|slot| self.owner_key(caller, &record, &slot));
+            self.view(&record, key.as_ref(), Some(&caller.key))
+        } else {
+            self.view(&record, None, None)
+        };
+        self.with_tries(caller, &mut view.links).await?;
+        Ok(view)
     }
 
     /// The transfer key by the account key; none if the slot is not this key's (the account was reset).
@@ -172,6 +179,8 @@ pub(super) fn link_view(
         downloads: link.downloads,
         used,
         password: link.password.is_some(),
+        tries: 0,
+        stopped: false,
         revoked: link.revoked.is_some(),
     }
 }

@@ -5,8 +5,10 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
-    AccountId, Change, Event, Journal, LinkId, SlotOwner, State, TeamId, TokenId, Touch, Transfer, TransferId,
+    AccountId, Change, Event, Journal, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch,
+    Transfer, TransferId,
 };
 
 pub mod redis;
@@ -239,6 +241,28 @@ pub trait RecordStore: Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`]; a refusal is an answer.
     async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError>;
+
+    /// Takes a try by the rules of [`crate::transfer::tries`], decided and written in one atomic step. Sent again under the same
+    /// id it is the same try.
+    async fn take_try(&self, of: &Tried, id: OperationId) -> Result<TryAnswer, StoreError>;
+
+    /// Gives a try back: this one, and no other. Sent again it changes nothing.
+    async fn give_back_try(&self, of: &Tried, id: OperationId) -> Result<(), StoreError>;
+
+    /// How many tries failed of each of these links of the team's, in order.
+    async fn failed_tries(&self, team: TeamId, links: &[LinkId]) -> Result<Vec<u32>, StoreError>;
+
+    /// Forgets what failed of a link, and tells it by `event`; where nothing did, neither.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the link is none of this transfer of the team's.
+    async fn forget_tries(
+        &self,
+        team: TeamId,
+        transfer: TransferId,
+        link: LinkId,
+        event: Event,
+    ) -> Result<(), StoreError>;
 
     /// Writes to the upload journal.
     ///

@@ -15,6 +15,7 @@ pub mod quota;
 mod ranges;
 mod record;
 mod transitions;
+pub mod tries;
 
 pub use change::{Change, NewSlot, SlotOwner, Slots};
 pub use event::{Actor, Context, Event, EventType, Outcome};

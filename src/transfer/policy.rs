@@ -1,8 +1,10 @@
 //! What a sender may ask for, in words, and what the operator allows (DESIGN §10 "Options").
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 
@@ -41,11 +43,14 @@ pub struct Policy {
 /// The most downloads that a link can be limited to.
 pub const MAX_DOWNLOADS: u32 = 1_000_000;
 
+/// The longest password, in bytes of UTF-8.
+pub const MAX_PASSWORD: usize = 1024;
+
 /// An option that cannot be taken. Never ignored, never clamped: a typo must not give an unprotected link.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OptionError {
     /// No such option.
-    #[error("there is no option {0:?}; the options are expires and downloads")]
+    #[error("there is no option {0:?}; the options are expires, downloads and password")]
     Unknown(String),
     /// The value is not of the option's form or range.
     #[error("{field} is {expected}")]
@@ -64,6 +69,13 @@ pub enum OptionError {
 }
 
 impl OptionError {
+    /// Of a password that cannot be one.
+    #[must_use]
+    pub fn password() -> Self {
+        let expected = format!("1 to {MAX_PASSWORD} bytes of UTF-8 without control characters");
+        Self::Invalid { field: "password", expected }
+    }
+
     /// The option that it is about.
     #[must_use]
     pub fn field(&self) -> &str {
@@ -76,10 +88,23 @@ impl OptionError {
 }
 
 /// The options of one transfer as they come in, from query, headers and fields.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Options {
     expires: Option<Expires>,
     downloads: Option<u32>,
+    password: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expires, downloads, password } = self;
+        let password = &password.is_some();
+        f.debug_struct("Options")
+            .field("expires", expires)
+            .field("downloads", downloads)
+            .field("password", password)
+            .finish()
+    }
 }
 
 impl Options {
@@ -91,6 +116,7 @@ impl Options {
         match name {
             "expires" => put(&mut self.expires, "expires", parse_expires(value)?),
             "downloads" => put(&mut self.downloads, "downloads", parse_downloads(value)?),
+            "password" => put(&mut self.password, "password", parse_password(value)?),
             _ => Err(OptionError::Unknown(name.chars().take(64).collect())),
         }
     }
@@ -99,7 +125,7 @@ impl Options {
     ///
     /// # Errors
     /// A deadline past the longest, or one that has come already.
-    pub fn settle(self, policy: &Policy, now: Timestamp) -> Result<Settled, OptionError> {
+    pub fn settle(&self, policy: &Policy, now: Timestamp) -> Result<Settled, OptionError> {
         let default = u64::try_from(policy.expires_default.as_millis()).unwrap_or(u64::MAX);
         let expires = self.expires.unwrap_or(Expires::After(default));
         let deadline = expires.from(now);
@@ -110,7 +136,13 @@ impl Options {
         if deadline > now.after(policy.expires_max) {
             return Err(OptionError::ExpiresTooLong(policy.expires_max));
         }
-        Ok(Settled { expires, downloads: self.downloads })
+        Ok(Settled { expires, downloads: self.downloads, password: self.password.clone() })
+    }
+
+    /// Whether there is an option of this name.
+    #[must_use]
+    pub fn knows(name: &str) -> bool {
+        ["expires", "downloads", "password"].contains(&name)
     }
 }
 
@@ -123,12 +155,26 @@ fn put<T: PartialEq>(slot: &mut Option<T>, field: &'static str, value: T) -> Res
 }
 
 /// Options that the operator allows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settled {
     /// How long it lives.
     pub expires: Expires,
     /// How many downloads its link is good for; absent: no limit.
     pub downloads: Option<u32>,
+    /// What its link asks for; absent: nothing.
+    pub password: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expires, downloads, password } = self;
+        let password = &password.is_some();
+        f.debug_struct("Settled")
+            .field("expires", expires)
+            .field("downloads", downloads)
+            .field("password", password)
+            .finish()
+    }
 }
 
 fn parse_expires(text: &str) -> Result<Expires, OptionError> {
@@ -150,6 +196,17 @@ fn parse_downloads(text: &str) -> Result<u32, OptionError> {
         field: "downloads",
         expected: format!("a whole number from 1 to {MAX_DOWNLOADS}"),
     })
+}
+
+/// A password, of a transfer's first link or of a further one. What was given is not in the error.
+///
+/// # Errors
+/// It is empty, longer than [`MAX_PASSWORD`], or has a control character in it.
+pub fn parse_password(text: &str) -> Result<Zeroizing<String>, OptionError> {
+    if text.is_empty() || text.len() > MAX_PASSWORD || text.chars().any(char::is_control) {
+        return Err(OptionError::password());
+    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// A duration in words: a whole number and one of `s`, `m`, `h`, `d`. None for any other text.

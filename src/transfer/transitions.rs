@@ -106,6 +106,8 @@ pub struct NewLink {
     pub n: Option<u32>,
     /// How many downloads it is good for.
     pub downloads: Option<u32>,
+    /// `pwb` of DESIGN §6; absent: no password.
+    pub password: Option<Sealed>,
     /// Its slot, wrapped with the deadline that Available sets.
     pub slot: Vec<u8>,
 }
@@ -252,7 +254,7 @@ impl Transfer {
                 n: link.n,
                 downloads: link.downloads,
                 deadline: None,
-                password: None,
+                password: link.password,
                 created: context.now,
                 revoked: None,
             });

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod listener;
+pub mod passwords;
 pub mod reaper;
 pub mod refusals;
 pub mod relay;

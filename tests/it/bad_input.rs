@@ -88,7 +88,7 @@ async fn an_option_that_is_not_understood_is_refused() {
     }
     for (header, value, code) in [
         ("burnbag-expire", "1h", "option_unknown"),
-        ("burnbag-password", "hunter2", "option_unknown"),
+        ("burnbag-passwort", "hunter2", "option_unknown"),
         ("burnbag-expires", "soon", "option_invalid"),
         ("burnbag-downloads", "0", "option_invalid"),
     ] {
@@ -112,7 +112,9 @@ async fn an_option_in_a_form_is_held_to_the_same_rules() {
     let server = super::serve(&[]).await;
     for (fields, code) in [
         (&[("expire", "1h")][..], "option_unknown"),
-        (&[("password", "hunter2")], "option_unknown"),
+        (&[("passwort", "hunter2")], "option_unknown"),
+        (&[("password", "hunter2"), ("password", "hunter3")], "option_conflict"),
+        (&[("password", "hunter\0two")], "option_invalid"),
         (&[("expires", "1h"), ("expires", "2h")], "option_conflict"),
         (&[("expires", "8d")], "expires_too_long"),
         (&[("downloads", "0")], "option_invalid"),
@@ -135,6 +137,47 @@ async fn an_option_in_a_form_is_held_to_the_same_rules() {
             let said = problem(&server, request.multipart(form)).await;
             assert_eq!((said.status, said.code.as_str()), (422, code), "{fields:?}");
         }
+    }
+    empties(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_out_of_range_is_refused_by_its_range_and_never_repeated() {
+    let server = super::serve(&[]).await;
+    let refused = async |given: &str, request: reqwest::RequestBuilder, range: &str| {
+        let answer = request.header("accept", "application/json").send().await.unwrap();
+        assert_eq!(answer.status(), 422);
+        let body = answer.text().await.unwrap();
+        let said: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&said["code"], &said["field"]), (&"option_invalid".into(), &"password".into()), "{body}");
+        assert!(said["detail"].as_str().unwrap().contains(range), "{body}");
+        let known = given.get(..given.len().min(40)).unwrap_or(given);
+        assert!(known.len() < 4 || !body.contains(known), "{body}");
+    };
+    let range = "1 to 1024 bytes of UTF-8 without control characters";
+    let form = |value: &[u8]| {
+        let file = reqwest::multipart::Part::text("what").file_name("f");
+        let form = reqwest::multipart::Form::new()
+            .part("file", file)
+            .part("password", reqwest::multipart::Part::bytes(value.to_vec()));
+        reqwest::Client::new()
+            .post(format!("{}/", server.url))
+            .basic_auth("", Some(&server.token))
+            .multipart(form)
+    };
+    for bad in ["", "hunter\ttwo", &"hunter-2".repeat(129)] {
+        refused(bad, put(&server, "/f").header("burnbag-password", bad), range).await;
+    }
+    refused("", put(&server, "/f").header("burnbag-password", &b"hunter\xff"[..]), range).await;
+    for bad in [&b"hunter\0two"[..], b"hunter\ntwo", b"hunter\xff", &b"hunter-2".repeat(1 << 17)] {
+        let text = String::from_utf8_lossy(bad);
+        refused(&text, form(bad), range).await;
+    }
+    // What has a token's form is taken for the token, wherever both can stand.
+    for request in
+        [put(&server, "/f").header("burnbag-password", &server.token), form(server.token.as_bytes())]
+    {
+        refused(&server.token, request, "something else than a token").await;
     }
     empties(&server).await;
 }

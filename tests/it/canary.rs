@@ -7,6 +7,9 @@ use crate::support::{Link, Server, basic, files_below, run, text};
 
 const CANARY: &str = "canary-that-sings-7f3a9c51e2";
 
+/// The password of the last link.
+const PASSWORD: &str = "sesame-that-stays-shut-91b2f0";
+
 /// What must be found nowhere: a name for the test's message, and the bytes.
 type Needle = (String, Vec<u8>);
 
@@ -105,9 +108,9 @@ async fn refused(server: &Server, client: &reqwest::Client, long: &str) {
         let put = client.put(format!("{url}{path}")).basic_auth("", Some(&server.token)).body(CANARY);
         assert!(put.send().await.unwrap().status().is_client_error(), "{path}");
     }
-    let put =
-        client.put(&url).basic_auth("", Some(&server.token)).header("burnbag-password", CANARY).body(CANARY);
-    assert_eq!(put.send().await.unwrap().status(), 422);
+    let too_long = CANARY.repeat(50);
+    let put = client.put(&url).basic_auth("", Some(&server.token)).header("burnbag-password", too_long);
+    assert_eq!(put.body(CANARY).send().await.unwrap().status(), 422);
     assert_eq!(
         client.put(&url).basic_auth("x", Some(CANARY)).body(CANARY).send().await.unwrap().status(),
         401
@@ -117,6 +120,34 @@ async fn refused(server: &Server, client: &reqwest::Client, long: &str) {
         server.basic()
     );
     server.raw(half.as_bytes(), false).await;
+}
+
+/// A link with a password, which is said in every way, right and wrong, and lifted.
+async fn locked(server: &Server, client: &reqwest::Client) -> Link {
+    let put = client.put(format!("{}/{CANARY}", server.url)).basic_auth("", Some(&server.token));
+    let answer = put.header("burnbag-password", PASSWORD).body(CANARY).send().await.unwrap();
+    let transfer = answer.headers()["burnbag-transfer"].to_str().unwrap().to_owned();
+    let link = Link { transfer, ..sent(answer).await };
+    for (password, status) in [(PASSWORD, 200), (&PASSWORD[..20], 401)] {
+        let get = client.get(&link.url).basic_auth("x", Some(format!("{}:{password}", link.secret)));
+        assert_eq!(get.send().await.unwrap().status(), status);
+        let said = serde_json::json!({"secret": link.secret, "password": password});
+        let ask = client.post(format!("{}/ticket", link.url)).json(&said).send().await.unwrap();
+        assert_eq!(ask.status(), status);
+        assert!(!ask.text().await.unwrap().contains("sesame"));
+        let form = client.post(&link.url).header("content-type", "application/x-www-form-urlencoded");
+        let form = form.body(format!("secret={}&password={password}", link.secret)).send().await.unwrap();
+        assert_eq!(form.status(), if status == 200 { 303 } else { status });
+    }
+    let id = link.url.rsplit('/').next().unwrap();
+    let unlock = format!("{}/api/v1/transfers/{}/links/{id}/unlock", server.url, link.transfer);
+    assert_eq!(client.post(unlock).bearer_auth(&server.token).send().await.unwrap().status(), 204);
+    let twice = client.put(format!("{}/f", server.url)).basic_auth("", Some(&server.token));
+    let twice = twice.header("burnbag-password", PASSWORD).header("burnbag-password", &PASSWORD[1..]);
+    let refused = twice.body("x").send().await.unwrap();
+    assert_eq!(refused.status(), 422);
+    assert!(!refused.text().await.unwrap().contains("sesame"));
+    link
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +182,7 @@ async fn neither_what_was_sent_nor_a_secret_is_on_disk_or_in_the_log() {
             .await,
     );
     refused(&server, &client, &long).await;
+    let locked = locked(&server, &client).await;
 
     // By every way out.
     let mut tickets = Vec::new();
@@ -195,6 +227,10 @@ async fn neither_what_was_sent_nor_a_secret_is_on_disk_or_in_the_log() {
         needles
             .push(("a link's Basic header".to_owned(), basic("x", &link.secret).into_bytes()[6..].to_vec()));
     }
+    needles.extend(forms("a password", PASSWORD.as_bytes()));
+    needles.extend(secret("the secret of a link with a password", &locked.secret));
+    let said = basic("x", &format!("{}:{PASSWORD}", locked.secret)).into_bytes()[6..].to_vec();
+    needles.push(("its Basic header".to_owned(), said));
     for ticket in &tickets {
         needles.extend(secret("a ticket", ticket));
     }

@@ -90,7 +90,7 @@ async fn an_object_that_went_with_its_transfer_meanwhile_is_no_damage() {
     let link = Link::parse(link.trim_end(), "");
     let service = &running.service;
     let id = link.url.rsplit('/').next().unwrap().parse().unwrap();
-    let open = service.open(id, &Proof::parse(&link.secret).unwrap()).await.unwrap();
+    let open = service.open(id, &Proof::parse(&link.secret).unwrap(), &Asker::default()).await.unwrap();
     let ended = client("sender").delete(&link.url).basic_auth("", Some(&running.token));
     assert_eq!(ended.send().await.unwrap().status(), 204);
     let objects = running.dir.path().join("objects/o");

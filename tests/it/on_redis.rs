@@ -17,6 +17,8 @@ mod deadline;
 mod leases;
 #[path = "one_answer.rs"]
 mod one_answer;
+#[path = "passwords.rs"]
+mod passwords;
 #[path = "refusals.rs"]
 mod refusals;
 #[path = "round_trip.rs"]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use burnbag::clock::Timestamp;
 use burnbag::transfer::policy::{
-    Expires, MAX_DOWNLOADS, OptionError, Options, Policy, Settled, parse_duration, words,
+    Expires, MAX_DOWNLOADS, MAX_PASSWORD, OptionError, Options, Policy, Settled, parse_duration, words,
 };
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ fn durations_are_a_number_and_a_unit() {
 #[test]
 fn who_asks_for_nothing_gets_the_default_and_no_limit() {
     let day = Expires::After(86_400_000);
-    assert_eq!(settled(&[]).unwrap(), Settled { expires: day, downloads: None });
+    assert_eq!(settled(&[]).unwrap(), Settled { expires: day, downloads: None, password: None });
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn options_are_taken_as_they_were_meant() {
     let instant = START.after(secs(3600));
     assert_eq!(
         settled(&[("expires", "2h"), ("downloads", "3")]).unwrap(),
-        Settled { expires: Expires::After(7_200_000), downloads: Some(3) }
+        Settled { expires: Expires::After(7_200_000), downloads: Some(3), password: None }
     );
     assert_eq!(settled(&[("expires", &instant.to_string())]).unwrap().expires, Expires::At(instant));
     assert_eq!(settled(&[("expires", "7d")]).unwrap().expires, Expires::After(604_800_000));
@@ -71,7 +71,11 @@ fn typos_and_values_out_of_range_are_refused_by_name() {
     let table = [
         ("expire", "1h", "expire"),
         ("Expires", "1h", "Expires"),
-        ("password", "x", "password"),
+        ("Password", "x", "Password"),
+        ("password", "", "password"),
+        ("password", "with\0NUL", "password"),
+        ("password", "two\nlines", "password"),
+        ("password", "c1 \u{85} control", "password"),
         ("", "", ""),
         ("expires", "", "expires"),
         ("expires", "0s", "expires"),
@@ -111,13 +115,32 @@ fn an_instant_must_be_still_to_come_and_within_the_longest_life() {
     assert!(matches!(at(last.after(Duration::from_millis(1))), Err(OptionError::ExpiresTooLong(_))));
 }
 
+#[test]
+fn a_password_is_up_to_1024_bytes_of_any_language_and_shows_up_nowhere() {
+    let longest = "ü".repeat(MAX_PASSWORD / 2);
+    for good in ["x", " with blanks ", "correct horse: battery, staple", longest.as_str()] {
+        let settled = settled(&[("password", good)]).unwrap();
+        assert_eq!(settled.password.as_ref().unwrap().as_str(), good);
+        let shown = format!("{settled:?}");
+        assert!(!shown.contains("correct") && !shown.contains('ü'), "{shown}");
+    }
+    let mut options = Options::default();
+    options.set("password", "canary-in-debug").unwrap();
+    assert!(!format!("{options:?}").contains("canary"), "{options:?}");
+    let error = settled(&[("password", &format!("{longest}x"))]).unwrap_err();
+    assert_eq!(error.to_string(), "password is 1 to 1024 bytes of UTF-8 without control characters");
+    let twice = settled(&[("password", "canary-1"), ("password", "canary-2")]).unwrap_err();
+    assert_eq!(twice, OptionError::Conflict("password"));
+    assert!(settled(&[("password", "the same"), ("password", "the same")]).is_ok());
+}
+
 proptest! {
     #[test]
     fn no_text_makes_an_option_panic(name in any::<String>(), value in any::<String>()) {
-        for name in [name.as_str(), "expires", "downloads"] {
+        for name in [name.as_str(), "expires", "downloads", "password"] {
             let mut options = Options::default();
             if options.set(name, &value).is_ok() {
-                prop_assert!(name == "expires" || name == "downloads");
+                prop_assert!(Options::knows(name));
                 let _ = options.settle(&POLICY, START);
             }
         }
@@ -137,6 +160,7 @@ proptest! {
     fn a_number_in_range_is_kept_exactly(number in 1..=MAX_DOWNLOADS, life in 1..=604_800_u64) {
         let (number_text, life_text) = (number.to_string(), format!("{life}s"));
         let got = settled(&[("downloads", &number_text), ("expires", &life_text)]).unwrap();
-        prop_assert_eq!(got, Settled { expires: Expires::After(life * 1000), downloads: Some(number) });
+        let expires = Expires::After(life * 1000);
+        prop_assert_eq!(got, Settled { expires, downloads: Some(number), password: None });
     }
 }

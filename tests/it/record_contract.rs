@@ -17,6 +17,7 @@ mod commits;
 mod due;
 mod leases;
 mod outbox;
+mod tries;
 mod uploads;
 
 pub type Store = Arc<dyn RecordStore>;
@@ -101,6 +102,15 @@ macro_rules! record_contract {
                 numbers_go_on_after_everything_was_trimmed
                 rolled_forward_numbers_go_on_after_the_logs
                 a_page_of_the_outbox_goes_on_where_the_last_ended
+            }
+            tries {
+                of_many_tries_at_once_the_free_ones_are_taken
+                each_further_try_of_a_link_waits_longer_until_it_is_stopped
+                an_address_is_forgotten_after_a_while_and_never_stopped
+                one_given_back_is_as_if_it_had_not_been
+                a_try_sent_twice_is_one
+                the_owner_alone_lifts_what_failed_and_it_is_told_once
+                what_failed_goes_with_its_link
             }
             access {
                 a_first_account_and_its_token_let_in

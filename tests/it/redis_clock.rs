@@ -15,8 +15,9 @@ use burnbag::storage::records::{
 use burnbag::storage::{RecordStore, StoreError};
 use burnbag::transfer::access::{AccessChange, Account, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
+use burnbag::transfer::tries::{Tried, TryAnswer};
 use burnbag::transfer::{
-    AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
+    AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
 
 use crate::record_contract::Made;
@@ -109,6 +110,24 @@ impl RecordStore for OnTime {
     }
     async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
         self.now().lease(request).await
+    }
+    async fn take_try(&self, of: &Tried, id: OperationId) -> Result<TryAnswer, StoreError> {
+        self.now().take_try(of, id).await
+    }
+    async fn give_back_try(&self, of: &Tried, id: OperationId) -> Result<(), StoreError> {
+        self.now().give_back_try(of, id).await
+    }
+    async fn failed_tries(&self, team: TeamId, links: &[LinkId]) -> Result<Vec<u32>, StoreError> {
+        self.now().failed_tries(team, links).await
+    }
+    async fn forget_tries(
+        &self,
+        team: TeamId,
+        transfer: TransferId,
+        link: LinkId,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        self.now().forget_tries(team, transfer, link, event).await
     }
     async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
         self.now().touch(touch).await

@@ -89,7 +89,13 @@ pub fn whole_file(transfer: TransferId, id: FileId, size: u64) -> WholeFile {
 
 pub fn new_link(transfer: TransferId, n: u8, downloads: Option<u32>) -> NewLink {
     let id = link_of(transfer, n);
-    NewLink { id, n: Some(u32::from(n)), downloads, slot: format!("slot of link {id}").into_bytes() }
+    NewLink {
+        id,
+        n: Some(u32::from(n)),
+        downloads,
+        password: None,
+        slot: format!("slot of link {id}").into_bytes(),
+    }
 }
 
 /// Created and with these files whole, as one change.

@@ -4,6 +4,7 @@ use reqwest::Client;
 use tempfile::TempDir;
 
 use crate::minio::{Bucket, Minio};
+use crate::passwords::{send, with};
 use crate::redis_server::RedisServer;
 use crate::stores::Stores;
 use crate::support::{Link, Server, files_below, wait_for};
@@ -108,6 +109,67 @@ async fn who_steals_records_objects_and_kek_reads_nothing_without_a_link() {
     let with = Link { url: link.url.replace(&server.url, &thief.url), ..link };
     let got = with.get(&Client::new()).send().await.unwrap();
     assert_eq!(got.text().await.unwrap(), CANARY.repeat(1000));
+}
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A ticket of the link's for who knows its password, as the browser sends it back.
+async fn ticket(link: &Link) -> String {
+    let said = serde_json::json!({"secret": link.secret, "password": PASSWORD});
+    let answer = Client::new().post(format!("{}/ticket", link.url)).json(&said).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_link_but_not_its_password_what_is_stolen_is_not_read_either() {
+    let mut server = Server::on(Stores::redis_and_minio().await, &[]).await;
+    let link = send(&server, CANARY, &CANARY.repeat(1000), "", PASSWORD).await;
+    let bucket = copy_of_the_bucket(&server).await;
+    let (thief, _data) = stolen(&mut server, bucket).await;
+    nothing_is_read(&thief, &link).await;
+    let there = Link { url: link.url.replace(&server.url, &thief.url), ..link };
+    let client = Client::new();
+    let mut asked = vec![there.get(&client)];
+    for guess in ["", "correct", PASSWORD.to_uppercase().as_str(), &there.secret] {
+        asked.push(with(&client, &there, guess));
+        let said = serde_json::json!({"secret": there.secret, "password": guess});
+        asked.push(client.post(format!("{}/ticket", there.url)).json(&said));
+    }
+    for request in asked {
+        let answer = request.send().await.unwrap();
+        let told = format!("{:?}", answer.headers());
+        let body = answer.text().await.unwrap();
+        assert!(!told.contains("canary") && !body.contains("canary"), "{told} {body}");
+    }
+    // Who writes to the store can lift the count of tries, and reads nothing by that; the password alone does it.
+    let redis = thief.stores.in_which_redis();
+    for key in redis.ask::<Vec<String>>(&["KEYS", "bb:{bb.0}:try:*"]) {
+        redis.ask::<u8>(&["DEL", &key]);
+    }
+    let got = with(&client, &there, PASSWORD).send().await.unwrap();
+    assert_eq!(got.text().await.unwrap(), CANARY.repeat(1000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_end_a_stolen_ticket_opens_nothing() {
+    let mut server = Server::on(Stores::redis_and_minio().await, &[]).await;
+    let link = send(&server, CANARY, &CANARY.repeat(1000), "", PASSWORD).await;
+    let cookie = ticket(&link).await;
+    let bucket = copy_of_the_bucket(&server).await;
+    let ended = Client::new().delete(&link.url).basic_auth("", Some(&server.token)).send().await.unwrap();
+    assert_eq!(ended.status(), 204);
+    let (thief, _data) = stolen(&mut server, bucket).await;
+    nothing_is_read(&thief, &link).await;
+    let below = link.url.replace(&server.url, &thief.url);
+    for asked in ["/", &format!("/{CANARY}"), "/?as=zip"] {
+        let get = Client::new().get(format!("{below}{asked}")).header("cookie", &cookie);
+        let answer = get.send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{asked}");
+        assert!(!answer.text().await.unwrap().contains("canary"));
+    }
+    let there = Link { url: below, ..link };
+    assert_eq!(with(&Client::new(), &there, PASSWORD).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,9 +14,10 @@ use crate::storage::records::{
 };
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
-    AccountId, Change, EndReason, Event, EventType, LinkId, SlotOwner, State, TeamId, TokenId, Touch,
-    Transfer, TransferId,
+    AccountId, Change, EndReason, Event, EventType, LinkId, OperationId, SlotOwner, State, TeamId, TokenId,
+    Touch, Transfer, TransferId,
 };
 
 /// A record store whose calls are timed, and whose ends and deletions are counted.
@@ -191,6 +192,28 @@ impl RecordStore for MeasuredRecords {
             LeaseOp::EndDue => "lease_end",
         };
         self.time(operation, self.inner.lease(request)).await
+    }
+
+    async fn take_try(&self, of: &Tried, id: OperationId) -> Result<TryAnswer, StoreError> {
+        self.time("take_try", self.inner.take_try(of, id)).await
+    }
+
+    async fn give_back_try(&self, of: &Tried, id: OperationId) -> Result<(), StoreError> {
+        self.time("give_back_try", self.inner.give_back_try(of, id)).await
+    }
+
+    async fn failed_tries(&self, team: TeamId, links: &[LinkId]) -> Result<Vec<u32>, StoreError> {
+        self.time("failed_tries", self.inner.failed_tries(team, links)).await
+    }
+
+    async fn forget_tries(
+        &self,
+        team: TeamId,
+        transfer: TransferId,
+        link: LinkId,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        self.time("forget_tries", self.inner.forget_tries(team, transfer, link, event)).await
     }
 
     async fn touch(&self, touch: Touch) -> Result<(), StoreError> {

@@ -15,8 +15,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
-    AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
+    AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
 
 mod access;
@@ -29,6 +30,7 @@ mod outbox;
 mod room;
 mod scripts;
 mod transfers;
+mod tries;
 
 use keys::Shard;
 use line::{Answers, Line, Lost, store_error};
@@ -277,6 +279,28 @@ impl RecordStore for RedisRecords {
 
     async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
         self.apply_lease(&request).await
+    }
+
+    async fn take_try(&self, of: &Tried, id: OperationId) -> Result<TryAnswer, StoreError> {
+        self.take_a_try(of, id).await
+    }
+
+    async fn give_back_try(&self, of: &Tried, id: OperationId) -> Result<(), StoreError> {
+        self.give_a_try_back(of, id).await
+    }
+
+    async fn failed_tries(&self, team: TeamId, links: &[LinkId]) -> Result<Vec<u32>, StoreError> {
+        self.read_failed_tries(team, links).await
+    }
+
+    async fn forget_tries(
+        &self,
+        team: TeamId,
+        transfer: TransferId,
+        link: LinkId,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        self.drop_tries(team, transfer, link, &event).await
     }
 
     async fn touch(&self, touch: Touch) -> Result<(), StoreError> {

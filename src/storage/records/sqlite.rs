@@ -18,8 +18,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::storage::Reserve;
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
-    AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
+    AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
 
 mod access;
@@ -30,6 +31,7 @@ mod outbox;
 mod readers;
 mod schema;
 mod transfers;
+mod tries;
 mod writer;
 
 use failure::{Failure, Kind};
@@ -338,6 +340,31 @@ impl RecordStore for SqliteRecords {
 
     async fn lease(&self, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
         self.write_to(request.transfer, move |db, now| leases::apply(db, &request, now)).await
+    }
+
+    async fn take_try(&self, of: &Tried, id: OperationId) -> Result<TryAnswer, StoreError> {
+        let of = of.clone();
+        self.write(move |db, now| tries::take(db, &of, id, now)).await
+    }
+
+    async fn give_back_try(&self, of: &Tried, id: OperationId) -> Result<(), StoreError> {
+        let of = of.clone();
+        self.write(move |db, _| tries::give_back(db, &of, id)).await
+    }
+
+    async fn failed_tries(&self, team: TeamId, links: &[LinkId]) -> Result<Vec<u32>, StoreError> {
+        let links = links.to_vec();
+        self.read(move |db| tries::failed(db, team, &links)).await
+    }
+
+    async fn forget_tries(
+        &self,
+        team: TeamId,
+        transfer: TransferId,
+        link: LinkId,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        self.write(move |db, _| tries::forget(db, team, transfer, link, &event)).await
     }
 
     async fn touch(&self, touch: Touch) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 -- Applies a change of a transfer's core: slots, place in the index and events with it. Answers `applied` or `conflict`.
--- KEYS: record, slots, leases, their ends, due, purge, outbox, what the team uses, then the links that it mints or drops.
+-- KEYS: record, slots, leases, their ends, due, purge, outbox, what the team uses, then the links that it mints or drops,
+-- and what failed of those that it drops.
 -- ARGV: id, operation, expected version ('' for none), team, owner, drops the record ('1'), slots ('keep', 'put' or
 -- 'destroy'), version, state, deadline, ended, second look, forget at, links, upload deadline, core, number of slots,
 -- then owner and bytes of each, then the events.

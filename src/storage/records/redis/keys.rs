@@ -46,6 +46,11 @@ impl Shard {
         self.key(format_args!("l:{id}"))
     }
 
+    /// What failed of a link, or from an address.
+    pub(super) fn tries(self, of: impl Display) -> String {
+        self.key(format_args!("try:{of}"))
+    }
+
     /// What is to end, by its instant.
     pub(super) fn due(self) -> String {
         self.key("due")

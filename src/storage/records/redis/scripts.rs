@@ -50,6 +50,10 @@ scripts! {
     LEASE = Writes "lease.lua";
     /// [`LEASE`] for all but taking one.
     LEASE_ON = Frees "lease.lua";
+    TRY = Writes "try.lua";
+    /// [`TRY`] for what is given back.
+    TRY_BACK = Frees "try.lua";
+    UNLOCK = Frees "unlock.lua";
     TOUCH = Writes "touch.lua";
     RETRY = Frees "retry.lua";
     CLAIM = Frees "claim.lua";

@@ -142,7 +142,9 @@ fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
         Slots::Destroy => "destroy",
     };
     let slots = if let Slots::Put(slots) = change.slots() { slots.as_slice() } else { &[] };
-    let mut call = Call::new(script, keys.into_iter().chain(minted.into_iter().map(|link| shard.link(link))))
+    let tries = minted.iter().filter(|_| change.forgets()).map(|link| shard.tries(link));
+    let of_links = minted.iter().map(|link| shard.link(*link)).chain(tries);
+    let mut call = Call::new(script, keys.into_iter().chain(of_links))
         .arg(id)
         .arg(change.context().operation)
         .arg(or_empty(change.expected()))

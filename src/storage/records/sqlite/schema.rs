@@ -78,6 +78,11 @@ const MIGRATIONS: &[&str] = &[
     DROP INDEX transfers_due;
     CREATE INDEX transfers_due ON transfers (due, state, id, team) WHERE due IS NOT NULL;
     ",
+    // 3: failed tries, by link or address.
+    "
+    CREATE TABLE tries (tried TEXT PRIMARY KEY, body TEXT NOT NULL, forgotten INTEGER) WITHOUT ROWID;
+    CREATE INDEX tries_forgotten ON tries (forgotten) WHERE forgotten IS NOT NULL;
+    ",
 ];
 
 fn version(db: &Connection) -> Result<usize, Failure> {

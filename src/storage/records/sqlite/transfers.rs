@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::{Opening, Place, Record, StoreError};
-use super::outbox;
+use super::{outbox, tries};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
@@ -133,6 +133,7 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         if before.is_some_and(|before| before.leases.open > 0) {
             return Err(StoreError::Conflict);
         }
+        tries::drop_of(db, id)?;
         for table in ["slots", "links"] {
             db.prepare_cached(&format!("DELETE FROM {table} WHERE transfer = ?1"))?
                 .execute([id.as_bytes()])?;
