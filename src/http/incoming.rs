@@ -151,6 +151,10 @@ impl Part<'_> {
             (None, "text") => FileName::parse("text.txt").map_err(ServiceError::from)?,
             (None, _) => {
                 let value = self.short(&field).await?;
+                // What was left empty in a form of a browser was not given.
+                if value.is_empty() && ["expires", "downloads", "password"].contains(&field.as_str()) {
+                    return Ok(None);
+                }
                 options::set(options, &field, &value)?;
                 return Ok(None);
             }

@@ -19,5 +19,7 @@ pub mod problems;
 pub mod range;
 pub mod router;
 mod send;
+mod session;
 pub mod state;
+mod transfer_page;
 mod transfers;
