@@ -19,3 +19,5 @@ mod leases;
 mod refusals;
 #[path = "round_trip.rs"]
 mod round_trip;
+#[path = "sessions.rs"]
+mod sessions;
