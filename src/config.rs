@@ -356,7 +356,10 @@ fn public_url(source: &mut Source, listen: SocketAddr) -> String {
         let plain = !host.is_empty()
             && host.bytes().all(|b| b.is_ascii_graphic())
             && !host.contains(['/', '@', '?', '#', '"', '<', '>', '\\']);
-        plain.then(|| text.trim_end_matches('/').to_owned())
+        let origin = text.trim_end_matches('/').to_ascii_lowercase();
+        let usual = if origin.starts_with("https:") { ":443" } else { ":80" };
+        // As browsers write it in `Origin` (RFC 6454 §6.1), or no form of theirs would be ours.
+        plain.then(|| origin.strip_suffix(usual).map(str::to_owned).unwrap_or(origin))
     };
     let form = "an origin such as https://files.example.org, without a path";
     if source.has("PUBLIC_URL") {

@@ -1,10 +1,10 @@
-//! The credentials of a request: `Authorization` of any form, and the ticket among the cookies.
+//! The credentials of a request: `Authorization` of any form, and the ticket and the session among the cookies.
 
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use burnbag::http::extract::{Offered, TICKET, offered, ticket_cookie};
+use burnbag::http::extract::{Offered, SESSION, TICKET, offered, session_cookie, ticket_cookie};
 use burnbag::service::is_token;
 
 use super::input::{bytes, choose, rarely, text};
@@ -50,15 +50,17 @@ pub fn run(data: &[u8]) {
             }
             _ => {
                 for _ in 0..input.int_in_range(0..=2)? {
-                    let name: &[u8] = input.choose(&[TICKET.as_bytes(), b"a", b"", b"; "])?;
+                    let name: &[u8] = input.choose(&[TICKET.as_bytes(), b"a", b"", b"; ", SESSION.as_bytes()])?;
                     let value = [bytes(input, 40)?, name, b"=", bytes(input, 300)?].concat();
                     if let Ok(value) = HeaderValue::from_bytes(&value) {
                         headers.append(COOKIE, value);
                     }
                 }
-                if let Some(ticket) = ticket_cookie(&headers) {
-                    assert!(!ticket.contains(';') && ticket.is_ascii());
-                    let named = format!("{TICKET}={ticket}");
+                let found = [(TICKET, ticket_cookie(&headers)), (SESSION, session_cookie(&headers))];
+                for (name, value) in found {
+                    let Some(value) = value else { continue };
+                    assert!(!value.contains(';') && value.is_ascii());
+                    let named = format!("{name}={value}");
                     assert!(
                         headers
                             .get_all(COOKIE)

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::extract::Origin;
 use super::negotiate::{Wants, wants};
 use super::{pages, problems};
 use crate::service::ServiceError;
@@ -165,6 +166,8 @@ pub(super) struct Form {
     wants: Wants,
     /// A Basic challenge makes a browser ask for a password in a window of its own.
     asks_basic: bool,
+    /// What stands in the way of a login is said on the page that asks for the token.
+    logs_in: bool,
     link: Option<LinkId>,
 }
 
@@ -177,6 +180,7 @@ impl Form {
         };
         Self {
             asks_basic: super::negotiate::is_tool(headers),
+            logs_in: request.method() == Method::POST && request.uri().path() == "/login",
             wants,
             link: super::negotiate::link_of(request.uri().path()),
         }
@@ -188,7 +192,7 @@ impl Form {
         problem: &Problem,
         headers: &HeaderMap,
         public_url: &str,
-        trace_id: &str,
+        origin: &Origin,
     ) -> Response {
         let status = problem.status();
         let (title, help) =
@@ -203,13 +207,14 @@ impl Form {
                     code: problem.code,
                     detail,
                     field: problem.field.as_deref(),
-                    trace_id,
+                    trace_id: &origin.trace_id,
                 };
                 let body = serde_json::to_string(&json).unwrap_or_default();
                 let kind = HeaderValue::from_static("application/problem+json");
                 (status, [(CONTENT_TYPE, kind)], body).into_response()
             }
-            Wants::Html => pages::problem(status, title, detail, problem.code),
+            Wants::Html if self.logs_in => pages::login_again(status, title, detail, public_url),
+            Wants::Html => pages::problem_for(origin.who.get(), status, title, detail, problem.code),
             Wants::Any => {
                 let line = match (problem.code, self.link) {
                     ("link_secret_required", Some(_)) => HOW_A_TOOL_FETCHES.to_owned(),

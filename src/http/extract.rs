@@ -1,5 +1,7 @@
 //! What is read out of a request before a use case is called: who asks, and what proves them.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{COOKIE, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
@@ -10,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::client::ClientAddress;
 use super::error::{Challenge, Problem};
+use super::pages::Who;
 use super::state::AppState;
 use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, is_token};
 use crate::transfer::LinkId;
@@ -32,6 +35,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 pub(super) struct Origin {
     pub(super) trace_id: String,
     pub(super) client: ClientAddress,
+    /// Who was let in, for the header of a page that says why it went no further.
+    pub(super) who: Arc<OnceLock<Who>>,
 }
 
 impl Origin {
@@ -85,10 +90,33 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let origin = Origin::from_request_parts(parts, state).await?;
-        match offered(&parts.headers) {
-            Offered::Token(token) => Ok(state.service.login(&token, origin.asker()).await?),
-            Offered::Nothing => Err(Problem::new("token_required").challenge(Challenge::Token)),
-            Offered::Basic(_) | Offered::Other => Err(Problem::from(ServiceError::TokenInvalid)),
+        let caller = match offered(&parts.headers) {
+            Offered::Token(token) => state.service.login(&token, origin.asker()).await?,
+            Offered::Nothing => {
+                let session = session_cookie(&parts.headers)
+                    .ok_or(Problem::new("token_required").challenge(Challenge::Token))?;
+                let caller = state.service.login(session, origin.asker()).await?;
+                // Only a session belongs in a cookie.
+                if caller.token.is_session() { caller } else { Err(ServiceError::TokenInvalid)? }
+            }
+            Offered::Basic(_) | Offered::Other => Err(ServiceError::TokenInvalid)?,
+        };
+        origin.who.get_or_init(|| Who::from(&caller));
+        Ok(caller)
+    }
+}
+
+/// Whoever looks at a page: a caller, or nobody. A session or a token that is no good counts as none.
+pub(super) struct Visitor(pub(super) Option<Caller>);
+
+impl FromRequestParts<AppState> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        match Caller::from_request_parts(parts, state).await {
+            Ok(caller) => Ok(Self(Some(caller))),
+            Err(problem) if matches!(problem.code(), "token_required" | "token_invalid") => Ok(Self(None)),
+            Err(problem) => Err(problem),
         }
     }
 }
@@ -133,13 +161,26 @@ pub const TICKET: &str = "__Secure-bb-d";
 /// The text of the ticket among the cookies.
 #[must_use]
 pub fn ticket_cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, TICKET)
+}
+
+/// The name of the session's cookie.
+pub const SESSION: &str = "__Host-bb";
+
+/// The token of the session among the cookies.
+#[must_use]
+pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, SESSION)
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == TICKET)
+        .find(|(name, _)| *name == wanted)
         .map(|(_, value)| value)
 }
 

@@ -1,6 +1,7 @@
 //! What happens to every request and every answer.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Extension;
@@ -31,7 +32,7 @@ pub(super) async fn origin(
 ) -> Response {
     let trace_id = OperationId::generate(state.service.clock.now()).to_string();
     let client = state.proxies.client(exchange.peer().ip(), request.headers());
-    request.extensions_mut().insert(Origin { trace_id: trace_id.clone(), client });
+    request.extensions_mut().insert(Origin { trace_id: trace_id.clone(), client, who: Arc::default() });
     let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -86,7 +87,7 @@ pub(super) async fn tell(
             state.service.refusals.note(Refusal { kind, link, client, code: problem.code() });
         }
         let url = &state.service.rules.public_url;
-        response = form.render(problem, response.headers(), url, &origin.trace_id);
+        response = form.render(problem, response.headers(), url, &origin);
     }
     let (route, status) = (route.as_ref().map_or("-", MatchedPath::as_str), response.status().as_u16());
     let (code, took) = (problem.as_ref().map(Problem::code), begun.elapsed());

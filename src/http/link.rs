@@ -22,7 +22,7 @@ fn parse(link: &str) -> Result<LinkId, Problem> {
     link.parse().map_err(|_| Problem::new("link_not_found"))
 }
 
-fn see_other(to: &str) -> Result<Response, Problem> {
+pub(super) fn see_other(to: &str) -> Result<Response, Problem> {
     let to = HeaderValue::from_str(to).map_err(|_| Problem::new("internal"))?;
     let mut response = (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response();
     pages::page_headers(response.headers_mut());

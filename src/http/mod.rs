@@ -19,6 +19,8 @@ pub mod problems;
 pub mod range;
 pub mod router;
 mod send;
+mod session;
 pub mod state;
+mod transfer_page;
 mod transfers;
 mod unlock;

@@ -1,15 +1,16 @@
 //! What needs no proof: the front page, assets, problem pages, health.
 
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
-use super::extract::Segment;
+use super::extract::{Segment, Visitor};
 use super::negotiate::{Wants, wants};
-use super::pages;
+use super::pages::{self, Who};
 use super::state::AppState;
+use crate::transfer::access::Capability;
 
 fn text(status: StatusCode, body: String) -> Response {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -18,13 +19,17 @@ fn text(status: StatusCode, body: String) -> Response {
     response
 }
 
-/// `GET /`: a page for browsers, plain usage for tools.
-pub(super) async fn home(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    let url = &state.service.rules.public_url;
-    match wants(&headers) {
-        Wants::Html => pages::home(url),
-        Wants::Json | Wants::Any => text(StatusCode::OK, pages::usage(url)),
+/// `GET /`: a page for browsers, with a form to send files for who is logged in; plain usage for tools.
+pub(super) async fn home(State(state): State<AppState>, request: Request) -> Result<Response, Problem> {
+    let rules = &state.service.rules;
+    if wants(request.headers()) != Wants::Html {
+        return Ok(text(StatusCode::OK, pages::usage(&rules.public_url)));
     }
+    let Visitor(visitor) = Visitor::from_request(request, &state).await?;
+    Ok(match visitor {
+        Some(caller) => pages::send(&Who::from(&caller), caller.may(Capability::Send), &rules.policy),
+        None => pages::home(&rules.public_url),
+    })
 }
 
 /// `GET /assets/{file}`.

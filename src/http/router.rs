@@ -8,7 +8,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::limit::{self, RateLimit};
 use super::state::AppState;
-use super::{layers, link, plain, send, transfers, unlock};
+use super::{layers, link, plain, send, session, transfer_page, transfers, unlock};
 /// The whole of burnbag's HTTP.
 pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.
@@ -17,7 +17,11 @@ pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
         .route("/livez", get(plain::livez).put(send::put))
         .route("/readyz", get(plain::readyz).put(send::put))
         .route("/robots.txt", get(plain::robots).put(send::put))
+        .route("/login", get(session::page).post(session::login).put(send::put))
+        .route("/logout", post(session::logout).put(send::put))
         .route("/{name}", get(plain::nothing).put(send::put))
+        .route("/transfers/{id}", get(transfer_page::show))
+        .route("/transfers/{id}/end", post(transfer_page::end))
         .route("/assets/{file}", get(plain::asset))
         .route("/problems/{code}", get(plain::problem))
         .route("/d/{link}", get(link::link).post(link::ticket).delete(link::delete))

@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use super::error::Problem;
 use super::incoming::{self, FilePart, Form};
 use super::negotiate::{Wants, wants};
+use super::pages::Who;
 use super::state::AppState;
 use super::{edge, options, pages};
 use crate::service::{Caller, NewUpload, Sending, Sent, ServiceError};
@@ -33,11 +34,12 @@ pub(super) async fn put(
     let terms = settle(&state, &options::options(request.uri(), headers)?)?;
     let upload = NewUpload { name, media_type: incoming::media_type(headers), length };
     let form = wants(headers);
-    let mut sending = state.service.send(Arc::new(caller), terms.expires, upload).await?;
+    let caller = Arc::new(caller);
+    let mut sending = state.service.send(Arc::clone(&caller), terms.expires, upload).await?;
     let mut body = request.into_body().into_data_stream();
     copy(&mut body, &mut sending).await?;
     sending.end_file().await?;
-    reply(&sending_done(sending, terms).await?, form)
+    reply(&caller, &sending_done(sending, terms).await?, form)
 }
 
 /// `POST /`: a form with files, its options before or after them.
@@ -74,7 +76,7 @@ pub(super) async fn post(
     }
     let terms = settle(&state, &options)?;
     let sending = sending.ok_or(Problem::new("file_missing"))?;
-    reply(&sending_done(sending, terms).await?, form)
+    reply(&caller, &sending_done(sending, terms).await?, form)
 }
 
 async fn sending_done(sending: Sending, terms: Settled) -> Result<Sent, Problem> {
@@ -101,22 +103,14 @@ fn broken_body(error: &axum::Error) -> Problem {
     }
 }
 
-fn reply(sent: &Sent, form: Wants) -> Result<Response, Problem> {
+fn reply(caller: &Caller, sent: &Sent, form: Wants) -> Result<Response, Problem> {
     let transfer = &sent.transfer;
     let Some(url) = sent.link.as_ref().and_then(|link| link.url.as_deref()) else {
         return Err(Problem::new("transfer_ended").detail("its deadline passed while it was being sent"));
     };
     let mut response = match form {
         Wants::Json => (StatusCode::CREATED, axum::Json(transfer)).into_response(),
-        Wants::Html => {
-            let file = |file: &crate::service::FileView| pages::IndexFile {
-                name: file.name.clone().unwrap_or_default(),
-                size: file.size.unwrap_or_default(),
-                media_type: file.media_type.clone().unwrap_or_default(),
-            };
-            let files: Vec<_> = transfer.files.iter().map(file).collect();
-            pages::sent(url, &transfer.deadline.to_string(), &files)
-        }
+        Wants::Html => pages::sent(transfer, &Who::from(caller), caller.may_end(transfer)),
         Wants::Any => {
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
             (StatusCode::CREATED, [(CONTENT_TYPE, text)], Body::from(format!("{url}\n"))).into_response()

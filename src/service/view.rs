@@ -10,6 +10,7 @@ use crate::crypto::{
     AccountKey, LinkSecret, OWNER, PasswordBlock, PasswordKey, Slot, TransferKey, open_slot,
 };
 use crate::storage::records::Record;
+use crate::transfer::access::Capability;
 use crate::transfer::{EndReason, FileId, Link, LinkId, SlotOwner, State, TransferId};
 
 /// A transfer.
@@ -32,6 +33,9 @@ pub struct TransferView {
     pub files: Vec<FileView>,
     /// Its links.
     pub links: Vec<LinkView>,
+    /// Whether it is the asker's own.
+    #[serde(skip)]
+    pub own: bool,
 }
 
 /// A file. What is sealed is null where the key is out of reach: for other members, and once it has ended.
@@ -78,6 +82,14 @@ pub struct LinkView {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn rfc3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
+}
+
+impl Caller {
+    /// Whether the caller may end a transfer that was shown to him.
+    #[must_use]
+    pub fn may_end(&self, transfer: &TransferView) -> bool {
+        self.may(Capability::EndAny) || transfer.own && self.may(Capability::Send)
+    }
 }
 
 impl Service {
@@ -134,6 +146,7 @@ impl Service {
             deadline: transfer.deadline(),
             files: transfer.files().iter().filter(|file| file.holds_name()).map(file).collect(),
             links: Vec::new(),
+            own: account.is_some(),
         };
         view.links = transfer
             .links()

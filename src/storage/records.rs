@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
+use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch,
@@ -344,6 +345,9 @@ pub trait RecordStore: Send + Sync {
 
     /// How many live transfers an account owns.
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError>;
+
+    /// Drops the records of sessions that are over. What is not there is passed over.
+    async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError>;
 
     /// Applies a change of teams, accounts and tokens with its events.
     ///

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod quota;
 mod ranges;
 mod record;
+pub mod session;
 mod transitions;
 pub mod tries;
 

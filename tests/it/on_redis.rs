@@ -25,3 +25,5 @@ mod refusals;
 mod round_trip;
 #[path = "scanners.rs"]
 mod scanners;
+#[path = "sessions.rs"]
+mod sessions;

@@ -1,11 +1,16 @@
 //! The pages as a browser gets them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use burnbag::http::pages::{self, Index, IndexFile, IndexTransfer};
+use burnbag::clock::Timestamp;
+use burnbag::http::pages::{self, Index, IndexFile, IndexTransfer, Who};
 use burnbag::http::problems::{self, PROBLEMS};
+use burnbag::service::{FileView, LinkView, TransferView};
+use burnbag::transfer::policy::Policy;
+use burnbag::transfer::{EndReason, FileId, LinkId, State, TransferId};
 use proptest::prelude::*;
 
 /// The codes of the API's table, by status.
@@ -57,6 +62,46 @@ fn index_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Index {
     Index { transfer: IndexTransfer { deadline: DEADLINE.to_owned(), files } }
 }
 
+const POLICY: Policy = Policy {
+    expires_default: Duration::from_hours(24),
+    expires_max: Duration::from_hours(168),
+    max_upload_bytes: Some(5_000_000_000),
+};
+
+fn who(account: &str) -> Who {
+    Who { account: account.to_owned(), session: true }
+}
+
+/// A transfer as its owner sees it: a file of each hard name, a link.
+fn transfer(state: State, reason: Option<EndReason>) -> TransferView {
+    let name = |name: &str| FileView {
+        id: FileId::from_bytes([2; 16]),
+        name: Some(name.to_owned()),
+        size: Some(1_234_567),
+        media_type: None,
+        sha256: None,
+    };
+    let link = LinkView {
+        id: LinkId::from_bytes([3; 16]),
+        url: Some(LINK.to_owned()),
+        tool_url: None,
+        downloads: Some(3),
+        used: 1,
+        password: true,
+        revoked: false,
+    };
+    TransferView {
+        id: TransferId::from_bytes([1; 16]),
+        state,
+        reason,
+        created: Timestamp::default(),
+        deadline: DEADLINE.parse().unwrap(),
+        files: HARD_NAMES.map(name).into(),
+        links: vec![link],
+        own: true,
+    }
+}
+
 /// The body; a page's body is whole in memory, so nothing is waited for.
 fn text(response: Response) -> String {
     let body = axum::body::to_bytes(response.into_body(), usize::MAX);
@@ -72,7 +117,13 @@ fn every_page() -> Vec<(&'static str, Response)> {
         ("index", pages::index(&index)),
         ("folder", pages::folder(&index, "folder").unwrap()),
         ("home", pages::home("https://bag.example")),
-        ("sent", pages::sent(LINK, DEADLINE, &index.transfer.files)),
+        ("login", pages::login("http://bag.example")),
+        ("login again", pages::login_again(StatusCode::UNAUTHORIZED, evil, evil, "https://bag.example")),
+        ("send", pages::send(&who(evil), true, &POLICY)),
+        ("send, not allowed", pages::send(&who("admin"), false, &POLICY)),
+        ("sent", pages::sent(&transfer(State::Available, None), &who(evil), true)),
+        ("ended", pages::transfer(&transfer(State::Ended, Some(EndReason::Deleted)), &who("admin"), true)),
+        ("problem of a caller", pages::problem_for(Some(&who(evil)), StatusCode::NOT_FOUND, evil, evil, "not_found")),
         ("problem", pages::problem(StatusCode::NOT_FOUND, evil, evil, "link_not_found")),
         ("strange problem", pages::problem(StatusCode::IM_A_TEAPOT, evil, evil, evil)),
         ("problem_doc", pages::problem_doc("storage_full").unwrap()),
@@ -316,13 +367,93 @@ fn an_error_page_does_not_say_its_help_twice() {
 
 #[test]
 fn the_page_after_an_upload_has_the_whole_link() {
-    let response = pages::sent(LINK, DEADLINE, &[file("a & b.txt")]);
+    let response = pages::sent(&transfer(State::Available, None), &who("admin"), true);
     assert_eq!(response.status(), StatusCode::CREATED);
     let html = text(response);
-    let field = tags(&html).into_iter().find(|tag| attribute(tag, "id") == Some("link")).unwrap();
+    let field = tags(&html).into_iter().find(|tag| attribute(tag, "id") == Some("link-1")).unwrap();
     assert_eq!(attribute(field, "value").map(unescape).as_deref(), Some(LINK));
-    assert!(unescape(&html).contains("a & b.txt"));
+    for name in HARD_NAMES {
+        assert!(unescape(&html).contains(name), "{name}");
+    }
     assert!(html.contains(&format!("datetime=\"{DEADLINE}\"")) && html.contains("2030-01-31 18:00 UTC"));
+    assert!(html.contains("Downloaded 1 of 3 times · with a password"), "{html}");
+}
+
+#[test]
+fn a_transfer_that_has_ended_shows_why_and_offers_nothing_more() {
+    for (reason, why) in [
+        (EndReason::Expired, "Its deadline has passed."),
+        (EndReason::Exhausted, "Every download was used."),
+        (EndReason::Deleted, "It was ended by hand."),
+        (EndReason::Rejected, "It was refused"),
+        (EndReason::Abandoned, "It was never sent whole."),
+    ] {
+        for state in [State::Ended, State::Purged] {
+            let html = text(pages::transfer(&transfer(state, Some(reason)), &who("admin"), true));
+            assert!(html.contains("<h1>The transfer has ended</h1>") && html.contains(why), "{html}");
+            assert!(!html.contains("/end\"") && !html.contains(LINK) && !html.contains("<time"), "{html}");
+        }
+    }
+    let other = text(pages::transfer(&transfer(State::Available, None), &who("bob"), false));
+    assert!(!other.contains("/end\""), "nobody is offered what he may not do");
+}
+
+#[test]
+fn every_control_has_a_label_and_every_form_is_a_post_to_us() {
+    for (name, response) in every_page() {
+        let html = text(response);
+        let tags = tags(&html);
+        for tag in &tags {
+            let element = tag.split_whitespace().next().unwrap();
+            if ["input", "select", "progress"].contains(&element) {
+                let id = attribute(tag, "id").unwrap_or_else(|| panic!("{name}: <{tag}>"));
+                assert!(html.contains(&format!("<label for=\"{id}\"")), "{name}: <{tag}>");
+            }
+            if element == "form" {
+                assert_eq!(attribute(tag, "method"), Some("post"), "{name}: <{tag}>");
+                assert!(attribute(tag, "action").is_none_or(|to| to.starts_with('/')), "{name}: <{tag}>");
+            }
+            for described in attribute(tag, "aria-describedby").unwrap_or_default().split_whitespace() {
+                assert!(html.contains(&format!("id=\"{described}\"")), "{name}: <{tag}>");
+            }
+        }
+        let mut ids: Vec<_> = tags.iter().filter_map(|tag| attribute(tag, "id")).collect();
+        ids.sort_unstable();
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{name}: an id twice in {ids:?}");
+    }
+}
+
+#[test]
+fn a_page_of_the_logged_in_has_the_account_and_a_way_out() {
+    let name = "bob <b>& sons";
+    for page in [
+        pages::send(&who(name), true, &POLICY),
+        pages::sent(&transfer(State::Available, None), &who(name), true),
+        pages::problem_for(Some(&who(name)), StatusCode::NOT_FOUND, "t", "d", "not_found"),
+    ] {
+        let html = text(page);
+        assert!(!html.contains("<b>") && unescape(&html).contains(name), "{html}");
+        assert!(html.contains("<form method=\"post\" action=\"/logout\">"), "{html}");
+    }
+    let by_token = Who { account: name.to_owned(), session: false };
+    assert!(!text(pages::send(&by_token, true, &POLICY)).contains("/logout"), "a token is not logged out");
+    let html = text(pages::home("https://bag.example"));
+    assert!(html.contains("href=\"/login\"") && !html.contains("/logout"));
+    assert!(!text(pages::receive()).contains("/log"), "the page of a link is nobody's");
+}
+
+#[test]
+fn a_password_field_says_what_it_is_for() {
+    let field = |html: &str, name| {
+        let tags = tags(html);
+        let tag = tags.into_iter().find(|tag| attribute(tag, "name") == Some(name)).unwrap();
+        (attribute(tag, "type").unwrap().to_owned(), attribute(tag, "autocomplete").unwrap().to_owned())
+    };
+    let login = text(pages::login("https://bag.example"));
+    assert_eq!(field(&login, "token"), ("password".to_owned(), "current-password".to_owned()));
+    let send = text(pages::send(&who("admin"), true, &POLICY));
+    assert_eq!(field(&send, "password"), ("password".to_owned(), "new-password".to_owned()));
+    assert!(!login.contains("needs https") && text(pages::login("http://bag.example")).contains("needs https"));
 }
 
 #[test]
@@ -356,7 +487,7 @@ fn whatever_a_page_or_a_module_asks_for_is_embedded() {
         }
     }
     assert!(asked.contains("style.css") && asked.contains("receive.js") && asked.contains("favicon.svg"));
-    for module in ["page.js", "receive.js", "words.js"] {
+    for module in ["page.js", "receive.js", "send.js", "words.js"] {
         let script = text(pages::asset(module, &HeaderMap::new()).unwrap());
         asked.extend(
             script.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),

@@ -118,6 +118,7 @@ macro_rules! record_contract {
                 of_two_revocations_at_once_one_conflicts
                 a_name_is_taken_once
                 the_last_use_only_moves_on
+                sessions_that_are_over_are_dropped_and_no_other_token
             }
         }
     };

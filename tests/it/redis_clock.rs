@@ -15,6 +15,7 @@ use burnbag::storage::records::{
 use burnbag::storage::{RecordStore, StoreError};
 use burnbag::transfer::access::{AccessChange, Account, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
+use burnbag::transfer::session::DeadSession;
 use burnbag::transfer::tries::{Tried, TryAnswer};
 use burnbag::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
@@ -200,6 +201,9 @@ impl RecordStore for OnTime {
     }
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
         self.now().live_transfers(team, account).await
+    }
+    async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
+        self.now().forget_sessions(dead).await
     }
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {
         self.now().commit_access(change).await

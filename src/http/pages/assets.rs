@@ -18,10 +18,11 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-const ASSETS: [Asset; 5] = [
+const ASSETS: [Asset; 6] = [
     Asset { name: "style.css", content_type: CSS, body: include_str!("../../../web/style.css") },
     Asset { name: "page.js", content_type: JS, body: include_str!("../../../web/page.js") },
     Asset { name: "receive.js", content_type: JS, body: include_str!("../../../web/receive.js") },
+    Asset { name: "send.js", content_type: JS, body: include_str!("../../../web/send.js") },
     Asset { name: "words.js", content_type: JS, body: include_str!("../../../web/words.js") },
     Asset {
         name: "favicon.svg",

@@ -1,10 +1,8 @@
-//! The front page, its plain text for tools, and the page after an upload.
+//! The front page of who is not logged in, and its plain text for tools.
 
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
-
-use super::index::{IndexFile, Row};
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -18,16 +16,7 @@ struct Usage<'a> {
     url: &'a str,
 }
 
-#[derive(Template)]
-#[template(path = "sent.html")]
-struct Sent<'a> {
-    link: &'a str,
-    deadline: &'a str,
-    deadline_words: String,
-    files: Vec<Row>,
-}
-
-/// The front page for browsers. `public_url` with or without a slash at its end.
+/// The front page for browsers, of who is not logged in. `public_url` with or without a slash at its end.
 #[must_use]
 pub fn home(public_url: &str) -> Response {
     super::page(StatusCode::OK, &Home { url: public_url.trim_end_matches('/') })
@@ -39,16 +28,4 @@ pub fn usage(public_url: &str) -> String {
     let mut text = Usage { url: public_url.trim_end_matches('/') }.render().unwrap_or_default();
     text.push('\n');
     text
-}
-
-/// The page after an upload from a form: 201, with the whole link in it.
-///
-/// `deadline`: RFC 3339 in UTC.
-#[must_use]
-pub fn sent(link: &str, deadline: &str, files: &[IndexFile]) -> Response {
-    let files = files.iter().map(|file| Row::new(file, &file.name)).collect();
-    super::page(
-        StatusCode::CREATED,
-        &Sent { link, deadline, deadline_words: super::deadline_words(deadline), files },
-    )
 }

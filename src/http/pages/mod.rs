@@ -5,8 +5,11 @@
 mod assets;
 mod home;
 mod index;
+mod login;
 mod problem;
 mod receive;
+mod send;
+mod transfer;
 
 use askama::Template;
 use axum::http::header::{
@@ -16,10 +19,30 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 pub use assets::{asset, robots};
-pub use home::{home, sent, usage};
+pub use home::{home, usage};
 pub use index::{Index, IndexFile, IndexTransfer, folder, index};
-pub use problem::{problem, problem_doc};
+pub use login::{login, login_again};
+pub use problem::{problem, problem_doc, problem_for};
 pub use receive::{pasted_secret, receive};
+pub use send::send;
+pub use transfer::{sent, transfer};
+
+use crate::service::Caller;
+
+/// Who is logged in, as the header of a page says it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Who {
+    /// The name of the account.
+    pub account: String,
+    /// By a session, which can be ended; otherwise by a token that the browser sends itself.
+    pub session: bool,
+}
+
+impl From<&Caller> for Who {
+    fn from(caller: &Caller) -> Self {
+        Self { account: caller.account.name.clone(), session: caller.token.is_session() }
+    }
+}
 
 /// The content security policy of every page.
 pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -4,11 +4,13 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::Who;
 use crate::http::problems;
 
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct Problem<'a> {
+    who: Option<&'a Who>,
     title: &'a str,
     detail: &'a str,
     help: Option<&'a str>,
@@ -22,10 +24,22 @@ struct Problem<'a> {
 /// unless it says the same.
 #[must_use]
 pub fn problem(status: StatusCode, title: &str, detail: &str, code: &str) -> Response {
+    problem_for(None, status, title, detail, code)
+}
+
+/// [`problem`], for who is logged in.
+#[must_use]
+pub fn problem_for(
+    who: Option<&Who>,
+    status: StatusCode,
+    title: &str,
+    detail: &str,
+    code: &str,
+) -> Response {
     let kind = problems::kind(code);
     let help = kind.map(|kind| kind.help).filter(|help| !detail.contains(help));
     let linked = kind.is_some();
-    super::page(status, &Problem { title, detail, help, status: status.as_u16(), code, linked })
+    super::page(status, &Problem { who, title, detail, help, status: status.as_u16(), code, linked })
 }
 
 /// The page at `/problems/{code}`: 200, or none if there is no such code.
@@ -33,6 +47,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str, code: &str) -> Res
 pub fn problem_doc(code: &str) -> Option<Response> {
     let kind = problems::kind(code)?;
     let page = Problem {
+        who: None,
         title: kind.title,
         detail: kind.help,
         help: None,

@@ -14,6 +14,7 @@ use crate::storage::records::{
 };
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
+use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, EndReason, Event, EventType, LinkId, OperationId, SlotOwner, State, TeamId, TokenId,
@@ -306,6 +307,10 @@ impl RecordStore for MeasuredRecords {
 
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
         self.time("live_transfers", self.inner.live_transfers(team, account)).await
+    }
+
+    async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
+        self.time("forget_sessions", self.inner.forget_sessions(dead)).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
+use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
@@ -29,6 +30,7 @@ mod listener;
 mod outbox;
 mod room;
 mod scripts;
+mod sessions;
 mod transfers;
 mod tries;
 
@@ -406,6 +408,10 @@ impl RecordStore for RedisRecords {
         let shard = self.shard_of(team).await?;
         ask.cmd("HGET").arg(shard.used(team)).arg(format!("live:{account}"));
         Ok(self.read_one::<Option<u64>>(shard, &ask).await?.unwrap_or(0))
+    }
+
+    async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
+        self.drop_sessions(&dead).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::storage::Reserve;
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
+use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
@@ -30,6 +31,7 @@ mod leases;
 mod outbox;
 mod readers;
 mod schema;
+mod sessions;
 mod transfers;
 mod tries;
 mod writer;
@@ -459,6 +461,10 @@ impl RecordStore for SqliteRecords {
 
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
         self.read(move |db| transfers::live(db, team, account)).await
+    }
+
+    async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
+        self.write(move |db, _| sessions::forget(db, &dead)).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {

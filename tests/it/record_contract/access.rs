@@ -1,5 +1,6 @@
 use burnbag::clock::{Clock as _, ManualClock};
 use burnbag::transfer::access::{AccessChange, Account, Role, TokenRecord};
+use burnbag::transfer::session::DeadSession;
 use burnbag::transfer::{AccountId, EventType as E, Sealed, TokenId};
 
 use super::{Store, all_events, is_conflict};
@@ -124,4 +125,39 @@ pub async fn the_last_use_only_moves_on(store: Store, clock: ManualClock) {
     }
     store.used(token(7).id, START).await.unwrap();
     assert_eq!(store.tokens(owner()).await.unwrap()[0].last_used, Some(START.after(secs(9))));
+}
+
+pub async fn sessions_that_are_over_are_dropped_and_no_other_token(store: Store, clock: ManualClock) {
+    let mut account = first(&store, &clock).await;
+    let session = |n, life| TokenRecord {
+        kind: "ses".to_owned(),
+        parent: Some(token(1).id),
+        expires: Some(START.after(secs(life))),
+        ..token(n)
+    };
+    for new in [token(1), session(2, 10), session(3, 20), session(4, 30), session(5, 10)] {
+        store.commit_access(account.add_token(new, &system(START))).await.unwrap();
+        account = store.account("admin").await.unwrap().unwrap();
+    }
+    let revoke = |account: Account, token| account.revoke_token(token, &system(START));
+    store.commit_access(revoke(account, session(4, 30))).await.unwrap();
+    let account = store.account("admin").await.unwrap().unwrap();
+    let ended = TokenRecord { expires: Some(START), ..token(6) };
+    store.commit_access(account.add_token(ended, &system(START))).await.unwrap();
+    let now = START.after(secs(10));
+    let all = store.tokens(owner()).await.unwrap();
+    let dead: Vec<_> = all.iter().filter_map(|token| DeadSession::of(token, now)).collect();
+    assert_eq!(dead.iter().map(DeadSession::id).collect::<Vec<_>>(), [2, 4, 5].map(|n| token(n).id));
+    let before = store.outbox_length(0).await.unwrap();
+    for _ in 0..2 {
+        store.forget_sessions(dead.clone()).await.unwrap();
+        let left: Vec<_> = store.tokens(owner()).await.unwrap().iter().map(|token| token.id).collect();
+        assert_eq!(left, [1, 3, 6].map(|n| token(n).id));
+    }
+    for n in [2, 4, 5] {
+        assert!(store.login([n; 32]).await.unwrap().is_none());
+        store.used(token(n).id, now).await.unwrap();
+    }
+    assert!(store.login([3; 32]).await.unwrap().is_some());
+    assert_eq!(store.outbox_length(0).await.unwrap(), before, "nothing that anybody could do has changed");
 }

@@ -62,6 +62,7 @@ scripts! {
     ROLL = Frees "roll.lua";
     ACCESS = Writes "access.lua";
     USED = Writes "used.lua";
+    SESSIONS = Frees "sessions.lua";
     META = Writes "meta.lua";
 }
 
