@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
+use crate::transfer::quota::{Holding, QuotaExceeded, Usage};
 use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, SlotOwner, State, TeamId, TokenId, Touch, Transfer, TransferId,
 };
@@ -24,6 +25,9 @@ pub enum StoreError {
     /// The upload was ended, or a newer epoch took it over.
     #[error("the upload was ended or taken over")]
     TouchRefused,
+    /// What the change would hold more of is past a limit that it must keep. Nothing was written.
+    #[error(transparent)]
+    QuotaExceeded(#[from] QuotaExceeded),
     /// No room is left.
     #[error("the record store is full: {0}")]
     Full(String),
@@ -225,10 +229,12 @@ pub trait RecordStore: Send + Sync {
         owner: SlotOwner,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Applies a change: core, slots, due index and events in one atomic step. Sent again it answers that it is applied.
+    /// Applies a change: core, slots, due index, what the team uses and events in one atomic step. Sent again it answers that it
+    /// is applied.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the version is another, or the store refuses (a tombstone with an open lease).
+    /// [`StoreError::Conflict`] if the version is another, or the store refuses (a tombstone with an open lease);
+    /// [`StoreError::QuotaExceeded`] by [`Usage::moved`].
     async fn commit(&self, change: Change) -> Result<(), StoreError>;
 
     /// [`RecordStore::commit`] for a batch: an answer each, in order; each is whole or nothing by itself.
@@ -320,6 +326,20 @@ pub trait RecordStore: Send + Sync {
 
     /// How many live transfers an account owns.
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError>;
+
+    /// What a team uses, as it was counted.
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError>;
+
+    /// Writes what a team uses, if nothing of it moved since `moves`; false if it did. For `burnbag doctor` alone.
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError>;
+
+    /// Up to `limit` transfers of a team that are older than `before`, newest first, tombstones among them.
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError>;
 
     /// Applies a change of teams, accounts and tokens with its events.
     ///

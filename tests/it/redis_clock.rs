@@ -15,6 +15,7 @@ use burnbag::storage::records::{
 use burnbag::storage::{RecordStore, StoreError};
 use burnbag::transfer::access::{AccessChange, Account, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
+use burnbag::transfer::quota::{Holding, Usage};
 use burnbag::transfer::{
     AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -181,6 +182,20 @@ impl RecordStore for OnTime {
     }
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
         self.now().live_transfers(team, account).await
+    }
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError> {
+        self.now().usage(team).await
+    }
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError> {
+        self.now().set_usage(team, moves, held).await
+    }
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError> {
+        self.now().list(team, before, limit).await
     }
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {
         self.now().commit_access(change).await

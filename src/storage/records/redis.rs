@@ -15,6 +15,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
+use crate::transfer::quota::{Holding, Usage};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -29,6 +30,7 @@ mod outbox;
 mod room;
 mod scripts;
 mod transfers;
+mod usage;
 
 use keys::Shard;
 use line::{Answers, Line, Lost, store_error};
@@ -382,6 +384,23 @@ impl RecordStore for RedisRecords {
         let shard = self.shard_of(team).await?;
         ask.cmd("HGET").arg(shard.used(team)).arg(format!("live:{account}"));
         Ok(self.read_one::<Option<u64>>(shard, &ask).await?.unwrap_or(0))
+    }
+
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError> {
+        self.read_usage(team).await
+    }
+
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError> {
+        self.write_usage(team, moves, held).await
+    }
+
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError> {
+        self.list_transfers(team, before, limit).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {
