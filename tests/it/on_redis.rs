@@ -15,6 +15,8 @@ mod crash;
 mod deadline;
 #[path = "leases.rs"]
 mod leases;
+#[path = "quotas.rs"]
+mod quotas;
 #[path = "refusals.rs"]
 mod refusals;
 #[path = "round_trip.rs"]
