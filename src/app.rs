@@ -30,6 +30,7 @@ use crate::transfer::InstanceId;
 use crate::transfer::access::Account;
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
+use crate::transfer::quota::{Limits, STEP};
 use crate::workers;
 
 mod objects;
@@ -349,6 +350,12 @@ fn rules(config: &Config) -> Rules {
             expires_max: config.expires_max,
             max_upload_bytes: config.max_upload_bytes,
         },
+        quota: Limits {
+            file_bytes: config.max_upload_bytes,
+            expires: Some(config.expires_max.as_secs()),
+            ..config.quota
+        },
+        reserve_step: STEP,
         leases: LeaseTimes { idle: config.lease_idle, retry: config.lease_retry },
         upload_idle: config.upload_idle,
         tombstones: config.tombstones,

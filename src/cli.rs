@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod adopt;
 mod audit;
+mod doctor;
 mod health;
 mod serve;
 mod token;
@@ -35,6 +36,11 @@ enum Command {
     Token(token::Token),
     /// Join a bucket or directory of objects with records that it does not belong to yet
     Adopt(adopt::Adopt),
+    /// Check that records and objects belong together, and that what teams use is what their records add up to
+    ///
+    /// It works beside a running service, with the service's settings, and changes nothing without --repair. Ends with 0 if all is
+    /// well, 1 if there is drift or something cannot be read.
+    Doctor(doctor::Doctor),
     /// Check the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -48,6 +54,7 @@ pub fn run() -> ExitCode {
         Command::Health(health) => health.run(),
         Command::Token(token) => token.run(),
         Command::Adopt(adopt) => adopt.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Audit(audit) => audit.run(),
     };
     match done {

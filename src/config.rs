@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::http::client::TrustedProxies;
 use crate::transfer::policy::{parse_duration, words};
+use crate::transfer::quota::Limits;
 
 mod kek;
 mod s3;
@@ -58,6 +59,17 @@ const KNOWN: &[Known] = &[
     known("EXPIRES_DEFAULT", "24h", "time to live of a transfer whose sender asks for nothing"),
     known("EXPIRES_MAX", "7d", "the longest that a sender may ask for"),
     known("MAX_UPLOAD_BYTES", "none", "largest file, e.g. 5GiB"),
+    known(
+        "QUOTA_BYTES",
+        "none",
+        "bytes that a team may store, e.g. 100GiB; a team can be given its own limit",
+    ),
+    known(
+        "QUOTA_TRANSFERS",
+        "none",
+        "live transfers that a team may have; a team can be given its own limit",
+    ),
+    known("QUOTA_UPLOADS", "none", "uploads that a team may have at once; a team can be given its own limit"),
     known("UPLOAD_IDLE", "15m", "an upload without progress ends after this"),
     known("LEASE_IDLE", "15m", "a download without progress gives its count back after this"),
     known("LEASE_RETRY", "60s", "a delivered file may be fetched again for so long"),
@@ -105,6 +117,8 @@ pub struct Config {
     pub expires_max: Duration,
     /// The largest file in bytes.
     pub max_upload_bytes: Option<u64>,
+    /// Bytes, live transfers and uploads at once of a team that has no limits of its own.
+    pub quota: Limits,
     /// Uploads without progress.
     pub upload_idle: Duration,
     /// Leases without progress.
@@ -208,6 +222,7 @@ impl Config {
                 })
                 .flatten()
                 .map(|size| size.0),
+            quota: values::quota(source),
             upload_idle: duration(source, "UPLOAD_IDLE", "15m"),
             lease_idle: duration(source, "LEASE_IDLE", "15m"),
             lease_retry: duration(source, "LEASE_RETRY", "60s"),
@@ -324,6 +339,13 @@ impl Display for Config {
         match self.max_upload_bytes {
             Some(bytes) => line("MAX_UPLOAD_BYTES", &bytes)?,
             None => line("MAX_UPLOAD_BYTES", &"none")?,
+        }
+        for (name, limit) in [
+            ("QUOTA_BYTES", self.quota.bytes),
+            ("QUOTA_TRANSFERS", self.quota.transfers),
+            ("QUOTA_UPLOADS", self.quota.uploads),
+        ] {
+            line(name, &limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string()))?;
         }
         line("WORKERS", &self.workers)?;
         line("MIN_FREE_BYTES", &self.min_free_bytes)?;

@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use super::source::Source;
+use crate::transfer::quota::{Limits, MOST};
+
 /// A number of bytes: a whole number, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub u64);
@@ -30,6 +33,27 @@ impl FromStr for Size {
             _ => return Err(form),
         };
         number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).map(Self).ok_or(form)
+    }
+}
+
+/// What a team may hold that has no limits of its own: each a number, or none.
+pub(super) fn quota(source: &mut Source) -> Limits {
+    let fits = |number: &u64| (1..=MOST).contains(number);
+    let mut number = |name, expected, read: fn(&str) -> Option<u64>| {
+        let limit = |text: &str| {
+            if text == "none" { Some(None) } else { read(text).filter(fits).map(Some) }
+        };
+        source.parsed(name, expected, limit).flatten()
+    };
+    Limits {
+        bytes: number("QUOTA_BYTES", "a size such as 500MiB or 100GiB, or none", |text| {
+            text.parse::<Size>().ok().map(|size| size.0)
+        }),
+        transfers: number("QUOTA_TRANSFERS", "a whole number of at least 1, or none", |text| {
+            text.parse().ok()
+        }),
+        uploads: number("QUOTA_UPLOADS", "a whole number of at least 1, or none", |text| text.parse().ok()),
+        ..Limits::default()
     }
 }
 

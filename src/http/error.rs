@@ -126,6 +126,7 @@ impl From<ServiceError> for Problem {
             ServiceError::TooManyFiles => Self::new("too_many_files").detail(said),
             ServiceError::FileMissing => Self::new("file_missing"),
             ServiceError::FileTooLarge { .. } => Self::new("file_too_large").detail(said),
+            ServiceError::QuotaExceeded(_) => Self::new("quota_exceeded").detail(said),
             ServiceError::LengthMismatch { .. } => Self::new("request_malformed").detail(said),
             ServiceError::Ended => Self::new("transfer_ended"),
             ServiceError::BuffersBusy => Self::new("buffers_busy").retry_after(soon),

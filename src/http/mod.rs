@@ -10,6 +10,7 @@ pub mod json;
 mod layers;
 pub mod limit;
 mod link;
+mod listing;
 pub mod metrics;
 pub mod negotiate;
 pub mod options;

@@ -8,7 +8,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::limit::{self, RateLimit};
 use super::state::AppState;
-use super::{layers, link, plain, send, session, transfer_page, transfers, unlock};
+use super::{layers, link, listing, plain, send, session, transfer_page, transfers, unlock};
 /// The whole of burnbag's HTTP.
 pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.
@@ -28,6 +28,9 @@ pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
         .route("/d/{link}/", get(link::index))
         .route("/d/{link}/ticket", get(link::below).post(link::ticket))
         .route("/d/{link}/{*path}", get(link::below))
+        .route("/api/v1/me", get(listing::me))
+        .route("/api/v1/limits", get(listing::limits))
+        .route("/api/v1/transfers", get(listing::list))
         .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
         .route("/api/v1/transfers/{id}/links/{link}/unlock", post(unlock::unlock))
         .fallback(any(plain::nothing))

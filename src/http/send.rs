@@ -31,7 +31,7 @@ pub(super) async fn put(
     let name = incoming::file_name(request.uri().path())?;
     let length = incoming::content_length(headers)?;
     incoming::check_content_range(headers, length)?;
-    let terms = settle(&state, &options::options(request.uri(), headers)?)?;
+    let terms = settle(&state, &caller, &options::options(request.uri(), headers)?)?;
     let upload = NewUpload { name, media_type: incoming::media_type(headers), length };
     let form = wants(headers);
     let caller = Arc::new(caller);
@@ -52,7 +52,8 @@ pub(super) async fn post(
     incoming::check_is_form(headers)?;
     let mut options = options::options(request.uri(), headers)?;
     let form = wants(headers);
-    state.service.admit_upload(incoming::content_length(headers)?).await?;
+    let length = incoming::content_length(headers)?;
+    state.service.admit_upload(&caller, length).await?;
     let mut parts = Form::read(request).await?;
     let caller = Arc::new(caller);
     let mut sending: Option<Sending> = None;
@@ -63,8 +64,9 @@ pub(super) async fn post(
             open.file(upload).await?;
             open
         } else {
-            let expires = settle(&state, &options)?.expires;
-            sending.insert(state.service.send(Arc::clone(&caller), expires, upload).await?)
+            let expires = settle(&state, &caller, &options)?.expires;
+            let begun = state.service.send_several(Arc::clone(&caller), expires, upload, length).await?;
+            sending.insert(begun)
         };
         if let Some(first) = first {
             open.write(first).await?;
@@ -74,7 +76,7 @@ pub(super) async fn post(
         }
         open.end_file().await?;
     }
-    let terms = settle(&state, &options)?;
+    let terms = settle(&state, &caller, &options)?;
     let sending = sending.ok_or(Problem::new("file_missing"))?;
     reply(&caller, &sending_done(sending, terms).await?, form)
 }
@@ -83,9 +85,9 @@ async fn sending_done(sending: Sending, terms: Settled) -> Result<Sent, Problem>
     Ok(sending.complete(terms).await?)
 }
 
-fn settle(state: &AppState, options: &Options) -> Result<Settled, Problem> {
+fn settle(state: &AppState, caller: &Caller, options: &Options) -> Result<Settled, Problem> {
     let service = &state.service;
-    Ok(options.settle(&service.rules.policy, service.clock.now()).map_err(ServiceError::from)?)
+    Ok(options.settle(&service.policy_of(&caller.team), service.clock.now()).map_err(ServiceError::from)?)
 }
 
 async fn copy(body: &mut BodyDataStream, sending: &mut Sending) -> Result<(), Problem> {

@@ -63,6 +63,9 @@ pub(super) struct Appending<'a> {
     lead: usize,
     digest: ContentDigest,
     size: u64,
+    /// Bytes of the transfer's other files, and the most that this one may have.
+    others: u64,
+    limit: Option<u64>,
     parts: Parts<'a>,
     opener: OperationId,
     touched: Timestamp,
@@ -91,6 +94,7 @@ impl<'a> Appending<'a> {
         let part = service.blobs.part_size();
         let (buffer, lead) = reserved.allocate().into_empty();
         let now = service.clock.now();
+        let others = transfer.bytes();
         Ok(Self {
             service,
             caller,
@@ -106,6 +110,8 @@ impl<'a> Appending<'a> {
             lead,
             digest: ContentDigest::default(),
             size: 0,
+            others,
+            limit: service.policy_of(&caller.team).max_upload_bytes,
             parts: Parts::new(service, caller.account.id, blob.clone(), upload.length.is_some(), promise),
             blob,
             opener: OperationId::generate(now),
@@ -156,7 +162,7 @@ impl<'a> Appending<'a> {
     async fn data(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
         self.size += bytes.len() as u64;
         self.service.metrics.received(bytes.len());
-        if let Some(limit) = self.service.rules.policy.max_upload_bytes
+        if let Some(limit) = self.limit
             && self.size > limit
         {
             return Err(ServiceError::FileTooLarge { limit });
@@ -165,6 +171,9 @@ impl<'a> Appending<'a> {
             && self.size > declared
         {
             return Err(ServiceError::LengthMismatch { declared, received: self.size });
+        }
+        while self.others.saturating_add(self.size) > self.transfer.reserved() {
+            self.reserve_step().await?;
         }
         self.digest.update(&bytes);
         let mut rest = &bytes[..];
@@ -180,6 +189,17 @@ impl<'a> Appending<'a> {
         if now.since(self.touched) >= self.service.rules.upload_idle / 3 {
             self.touch(now).await?;
         }
+        Ok(())
+    }
+
+    /// A step more of the team's quota, on record before the bytes beyond the last one are taken.
+    async fn reserve_step(&mut self) -> Result<(), ServiceError> {
+        let transfer = self.transfer.clone();
+        let decide = |bytes| {
+            let context = self.service.context(self.caller.actor(), &self.caller.asker);
+            Ok(transfer.clone().reserve(bytes, &context)?)
+        };
+        *self.transfer = self.service.commit_reserving(self.caller, None, decide).await?;
         Ok(())
     }
 

@@ -27,8 +27,12 @@ impl Service {
     ///
     /// # Errors
     /// The log cannot be written, the file is too large, or there is no room.
-    pub(super) async fn admit_file(&self, length: Option<u64>) -> Result<Promise, ServiceError> {
-        if let (Some(limit), Some(length)) = (self.rules.policy.max_upload_bytes, length)
+    pub(super) async fn admit_file(
+        &self,
+        caller: &Caller,
+        length: Option<u64>,
+    ) -> Result<Promise, ServiceError> {
+        if let (Some(limit), Some(length)) = (self.policy_of(&caller.team).max_upload_bytes, length)
             && length > limit
         {
             return Err(ServiceError::FileTooLarge { limit });
@@ -40,9 +44,10 @@ impl Service {
     /// What can be told from the head of a request that brings `length` bytes, files or not.
     ///
     /// # Errors
-    /// The log cannot be written, or there is no room.
-    pub async fn admit_upload(&self, length: Option<u64>) -> Result<(), ServiceError> {
+    /// The log cannot be written, there is no room, or the team holds as much as it may.
+    pub async fn admit_upload(&self, caller: &Caller, length: Option<u64>) -> Result<(), ServiceError> {
         self.may_send()?;
+        self.look_at_quota(caller, length).await?;
         self.look(length.unwrap_or(0)).await
     }
 
@@ -54,33 +59,37 @@ impl Service {
         Ok(self.gate.uploads()?)
     }
 
-    /// Commits a new transfer in Uploading, with its first file begun.
+    /// Commits a new transfer in Uploading, with its first file begun and what it brings, `at_most` bytes in all its files,
+    /// reserved of the team's quota.
     pub(super) async fn create(
         &self,
         caller: &Caller,
         expires: Expires,
         first: &NewUpload,
+        at_most: Option<u64>,
     ) -> Result<Draft, ServiceError> {
         let context = self.context(caller.actor(), &caller.asker);
         let id = TransferId::generate(context.now);
         let key = TransferKey::generate();
-        let transfer = Transfer::create(
-            NewTransfer {
-                id,
-                team: caller.team.id,
-                owner: caller.account.id,
-                expires,
-                commitment: key.commitment(id.as_bytes()),
-                owner_slot: self.owner_slot(caller, id, context.now.after(HARD_END), &key),
-                upload_deadline: context.now.after(self.rules.upload_idle),
-            },
-            &context,
-        );
-        let new = begin_file(&key, caller.team.shard, id, first, (context.now, self.rules.upload_idle));
-        let file = new.id;
-        let change = transfer.and_then(|transfer, context| transfer.start_file(new, context))?;
-        let transfer = change.record().clone();
-        self.commit(change).await?;
+        let new = NewTransfer {
+            id,
+            team: caller.team.id,
+            owner: caller.account.id,
+            expires,
+            commitment: key.commitment(id.as_bytes()),
+            owner_slot: self.owner_slot(caller, id, context.now.after(HARD_END), &key),
+            upload_deadline: context.now.after(self.rules.upload_idle),
+        };
+        let begun = begin_file(&key, caller.team.shard, id, first, (context.now, self.rules.upload_idle));
+        let file = begun.id;
+        let decide = |bytes| {
+            // What was refused is decided anew, at the same time: the slot holds that.
+            let change = Transfer::create(new.clone(), &context.again(context.now))
+                .and_then(|transfer, context| transfer.start_file(begun.clone(), context))?
+                .and_then(|transfer, context| transfer.reserve(bytes, context))?;
+            Ok(change)
+        };
+        let transfer = self.commit_reserving(caller, at_most, decide).await?;
         failpoint::hit("after_record");
         Ok(Draft { transfer, key, first: file })
     }

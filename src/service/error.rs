@@ -70,6 +70,9 @@ pub enum ServiceError {
         /// Plaintext bytes.
         limit: u64,
     },
+    /// The team holds as much as it may.
+    #[error("{0}")]
+    QuotaExceeded(super::QuotaRefusal),
     /// More or fewer bytes came than the request said.
     #[error("the request said {declared} bytes and {received} came")]
     LengthMismatch {
@@ -113,6 +116,9 @@ impl From<StoreError> for ServiceError {
             }
             StoreError::NotFound => Self::NotFound,
             StoreError::TouchRefused => Self::Ended,
+            StoreError::QuotaExceeded(exceeded) => {
+                Self::QuotaExceeded(super::QuotaRefusal { exceeded, asked: None, frees: None })
+            }
             StoreError::Conflict => Self::Conflict("it was changed by somebody else meanwhile".to_owned()),
         }
     }

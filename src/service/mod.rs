@@ -10,6 +10,7 @@ use crate::metrics::{Metrics, Store};
 use crate::storage::{BlobStore, RecordStore};
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
+use crate::transfer::quota::Limits;
 use crate::transfer::{Actor, Context, InstanceId, OperationId};
 
 mod accounts;
@@ -19,17 +20,21 @@ mod buffers;
 mod complete;
 mod create;
 mod delete;
+mod doctor;
 mod download;
 mod error;
 mod expire;
 mod health;
+mod listing;
 mod login;
+mod me;
 mod observe;
 mod open;
 mod parts;
 mod passwords;
 mod plan;
 mod purge;
+mod quota;
 mod refusals;
 mod room;
 mod sending;
@@ -45,13 +50,17 @@ pub use accounts::{KeySource, NewToken, TokenKind};
 pub use bell::Bell;
 pub use buffers::Buffers;
 pub use complete::Sent;
+pub use doctor::TeamCheck;
 pub use download::{Chunk, Download, Holder};
 pub use error::ServiceError;
 pub use expire::{BATCH, Claim, Heard, Pass};
 pub use health::Health;
+pub use listing::Listing;
 pub use login::{Caller, is_token};
+pub use me::{Me, SenderLimits};
 pub use open::{OpenFile, OpenTransfer, Proof};
 pub use passwords::{Passwords, refuse_token};
+pub use quota::QuotaRefusal;
 pub use refusals::{Refusal, Refusals};
 pub use room::Room;
 pub use sending::Sending;
@@ -67,6 +76,10 @@ pub use view::{FileView, LinkView, TransferView, encode_path};
 pub struct Rules {
     /// What senders may ask for.
     pub policy: Policy,
+    /// What teams may hold that have no limits of their own.
+    pub quota: Limits,
+    /// Bytes that an upload of unknown length reserves at a time.
+    pub reserve_step: u64,
     /// How long leases live.
     pub leases: LeaseTimes,
     /// An upload without progress ends after this.

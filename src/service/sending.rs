@@ -27,15 +27,30 @@ impl Service {
     /// Admits an upload and begins its transfer, with its first file. When it returns, the body may be asked for.
     ///
     /// # Errors
-    /// What the head of the request decides: too large, no room, no memory, no log.
+    /// What the head of the request decides: too large, no room, no memory, no log, more than the team may hold.
     pub async fn send(
         self: &Arc<Self>,
         caller: Arc<Caller>,
         expires: Expires,
         first: NewUpload,
     ) -> Result<Sending, ServiceError> {
+        let at_most = first.length;
+        self.send_several(caller, expires, first, at_most).await
+    }
+
+    /// [`Service::send`] where all files together have no more than so many bytes; absent: nobody knows.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_several(
+        self: &Arc<Self>,
+        caller: Arc<Caller>,
+        expires: Expires,
+        first: NewUpload,
+        at_most: Option<u64>,
+    ) -> Result<Sending, ServiceError> {
         caller.require(Capability::Send)?;
-        let promise = self.admit_file(first.length).await?;
+        let promise = self.admit_file(&caller, first.length).await?;
         let reserved = self.reserve(&caller, first.length).await?;
         let (orders, taken) = Orders::channel(!self.buffers.is_mostly_free());
         let (tell, outcome) = oneshot::channel();
@@ -44,7 +59,7 @@ impl Service {
         let service = Arc::clone(self);
         self.tasks.spawn(async move {
             // From its first commit on the task owns the transfer, also if the sender leaves meanwhile.
-            let draft = match service.create(&caller, expires, &first).await {
+            let draft = match service.create(&caller, expires, &first, at_most).await {
                 Ok(draft) => draft,
                 Err(error) => {
                     let _ = begun.send(Err(error));
@@ -126,6 +141,7 @@ const fn reason(error: &ServiceError) -> &'static str {
     match error {
         ServiceError::Ended => "sender_left",
         ServiceError::FileTooLarge { .. } => "file_too_large",
+        ServiceError::QuotaExceeded(_) => "quota_exceeded",
         ServiceError::LengthMismatch { .. } => "length_mismatch",
         ServiceError::Full(_) => "storage_full",
         ServiceError::BuffersBusy => "buffers_busy",
@@ -157,7 +173,7 @@ impl Task {
         loop {
             match self.orders.next().await {
                 Some(Order::File(upload)) => {
-                    let promise = self.service.admit_file(upload.length).await?;
+                    let promise = self.service.admit_file(&self.caller, upload.length).await?;
                     let reserved = self.service.reserve(&self.caller, upload.length).await?;
                     let file = self.next_file(whole, &upload).await?;
                     whole = self.append(file, upload, (reserved, promise)).await?;

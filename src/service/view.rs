@@ -99,15 +99,20 @@ impl Service {
     /// [`ServiceError::NotFound`] for an unknown id and for another team's.
     pub async fn show(&self, caller: &Caller, id: TransferId) -> Result<TransferView, ServiceError> {
         let record = self.records.transfer(caller.team.id, id).await?.ok_or(ServiceError::NotFound)?;
-        let mut view = if record.transfer.owner() == caller.account.id {
-            let slot = self.records.slot(caller.team.id, id, SlotOwner::Owner).await?;
-            let key = slot.and_then(|slot| self.owner_key(caller, &record, &slot));
-            self.view(&record, key.as_ref(), Some(&caller.key))
-        } else {
-            self.view(&record, None, None)
-        };
+        let mut view = self.shown(caller, &record).await?;
         self.with_tries(caller, &mut view.links).await?;
         Ok(view)
+    }
+
+    /// A transfer of the caller's team as the caller may see it: names only of one's own, while its keys are there.
+    pub(super) async fn shown(&self, caller: &Caller, record: &Record) -> Result<TransferView, ServiceError> {
+        let transfer = &record.transfer;
+        if transfer.owner() != caller.account.id || !transfer.state().is_live() {
+            return Ok(self.view(record, None, None));
+        }
+        let slot = self.records.slot(caller.team.id, transfer.id(), SlotOwner::Owner).await?;
+        let key = slot.and_then(|slot| self.owner_key(caller, record, &slot));
+        Ok(self.view(record, key.as_ref(), Some(&caller.key)))
     }
 
     /// The transfer key by the account key; none if the slot is not this key's (the account was reset).

@@ -7,6 +7,7 @@ use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
+use crate::transfer::quota::{Holding, QuotaExceeded, Usage};
 use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch,
     Transfer, TransferId,
@@ -27,6 +28,9 @@ pub enum StoreError {
     /// The upload was ended, or a newer epoch took it over.
     #[error("the upload was ended or taken over")]
     TouchRefused,
+    /// What the change would hold more of is past a limit that it must keep. Nothing was written.
+    #[error(transparent)]
+    QuotaExceeded(#[from] QuotaExceeded),
     /// No room is left.
     #[error("the record store is full: {0}")]
     Full(String),
@@ -228,10 +232,12 @@ pub trait RecordStore: Send + Sync {
         owner: SlotOwner,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Applies a change: core, slots, due index and events in one atomic step. Sent again it answers that it is applied.
+    /// Applies a change: core, slots, due index, what the team uses and events in one atomic step. Sent again it answers that it
+    /// is applied.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the version is another, or the store refuses (a tombstone with an open lease).
+    /// [`StoreError::Conflict`] if the version is another, or the store refuses (a tombstone with an open lease);
+    /// [`StoreError::QuotaExceeded`] by [`Usage::moved`].
     async fn commit(&self, change: Change) -> Result<(), StoreError>;
 
     /// [`RecordStore::commit`] for a batch: an answer each, in order; each is whole or nothing by itself.
@@ -348,6 +354,20 @@ pub trait RecordStore: Send + Sync {
 
     /// Drops the records of sessions that are over. What is not there is passed over.
     async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError>;
+
+    /// What a team uses, as it was counted.
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError>;
+
+    /// Writes what a team uses, if nothing of it moved since `moves`; false if it did. For `burnbag doctor` alone.
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError>;
+
+    /// Up to `limit` transfers of a team that are older than `before`, newest first, tombstones among them.
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError>;
 
     /// Applies a change of teams, accounts and tokens with its events.
     ///

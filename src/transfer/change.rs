@@ -2,6 +2,7 @@
 
 use super::event::{Context, Event, EventType};
 use super::id::{LinkId, TeamId, TransferId};
+use super::quota::{Holding, Limits};
 use super::record::{KEPT_OPERATIONS, Transfer};
 use crate::clock::Timestamp;
 
@@ -54,6 +55,7 @@ pub struct Change {
     pub(super) slots: Slots,
     pub(super) upload_deadline: Option<Timestamp>,
     pub(super) forget: bool,
+    pub(super) limits: Option<Limits>,
 }
 
 impl Change {
@@ -67,6 +69,7 @@ impl Change {
             slots: Slots::Keep,
             upload_deadline: None,
             forget: false,
+            limits: None,
         };
         change.record.version = expected.unwrap_or(0).saturating_add(1);
         // A second transition of the same step is the same operation.
@@ -91,7 +94,7 @@ impl Change {
     /// # Errors
     /// Those of the second transition; then nothing is changed.
     pub fn and_then<E>(self, next: impl FnOnce(Transfer, &Context) -> Result<Self, E>) -> Result<Self, E> {
-        let Self { record, expected, context, mut events, slots, upload_deadline, forget } = self;
+        let Self { record, expected, context, mut events, slots, upload_deadline, forget, limits } = self;
         let mut second = next(record, &context)?;
         for mut event in std::mem::take(&mut second.events) {
             event.id = format!("{}.{}", context.operation, events.len());
@@ -109,7 +112,28 @@ impl Change {
         };
         let upload_deadline = upload_deadline.max(second.upload_deadline);
         let forget = forget || second.forget;
-        Ok(Self { expected, context, events, slots, upload_deadline, forget, record: second.record })
+        let limits = limits.or(second.limits);
+        let record = second.record;
+        Ok(Self { expected, context, events, slots, upload_deadline, forget, limits, record })
+    }
+
+    /// What of its team's quota it holds more than before, it holds within these limits, or the store refuses it. Without them
+    /// nothing is refused, as it must be for an end.
+    pub const fn within(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// The limits that it must keep.
+    #[must_use]
+    pub const fn limits(&self) -> Option<&Limits> {
+        self.limits.as_ref()
+    }
+
+    /// What the transfer holds of its team's quota after the change.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        if self.forget { Holding::default() } else { self.record.holding() }
     }
 
     /// The team whose record changes.

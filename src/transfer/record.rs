@@ -189,12 +189,20 @@ pub struct Transfer {
     pub(super) files: Vec<File>,
     pub(super) links: Vec<Link>,
     pub(super) next_n: u32,
+    /// Plaintext bytes that an upload holds of its team's quota; says nothing once the transfer was whole.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub(super) reserved: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ended: Option<Ended>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) second_look: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) forget_at: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_nothing(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// How many commits a record remembers, so that one can be sent again (DESIGN §4).
@@ -288,6 +296,12 @@ impl Transfer {
     #[must_use]
     pub const fn next_n(&self) -> u32 {
         self.next_n
+    }
+
+    /// Plaintext bytes that were reserved for its upload.
+    #[must_use]
+    pub const fn reserved(&self) -> u64 {
+        self.reserved
     }
 
     /// How it ended, if it did.

@@ -10,6 +10,7 @@ use super::record::{EndReason, Ended, File, FileState, Link, Object, Sealed, Sta
 use crate::clock::Timestamp;
 
 mod objects;
+mod reserve;
 
 /// Nothing lives longer before it is Available (DESIGN §4).
 pub const HARD_END: Duration = Duration::from_hours(7 * 24);
@@ -129,6 +130,7 @@ impl Transfer {
             files: Vec::new(),
             links: Vec::new(),
             next_n: 0,
+            reserved: 0,
             ended: None,
             second_look: None,
             forget_at: None,

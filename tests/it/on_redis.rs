@@ -19,6 +19,8 @@ mod leases;
 mod one_answer;
 #[path = "passwords.rs"]
 mod passwords;
+#[path = "quotas.rs"]
+mod quotas;
 #[path = "refusals.rs"]
 mod refusals;
 #[path = "round_trip.rs"]

@@ -18,6 +18,7 @@ mod due;
 mod leases;
 mod outbox;
 mod tries;
+mod quotas;
 mod uploads;
 
 pub type Store = Arc<dyn RecordStore>;
@@ -95,6 +96,16 @@ macro_rules! record_contract {
                 a_purge_that_failed_is_tried_again_later
                 each_state_has_its_instant
                 the_front_shows_claimed_places_too_and_claims_nothing
+            }
+            quotas {
+                what_a_transfer_holds_moves_with_it
+                past_a_limit_nothing_is_written
+                ends_and_what_shrinks_are_never_refused
+                of_many_at_once_as_many_as_fit_are_taken
+                sent_twice_it_is_counted_once
+                in_a_batch_each_keeps_the_limits_by_itself
+                the_counters_are_set_only_where_nothing_moved
+                the_list_is_paged_newest_first_and_has_no_other_teams
             }
             outbox {
                 numbers_are_dense_whatever_conflicts_beside

@@ -17,6 +17,7 @@ use burnbag::transfer::access::{AccessChange, Account, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
 use burnbag::transfer::session::DeadSession;
 use burnbag::transfer::tries::{Tried, TryAnswer};
+use burnbag::transfer::quota::{Holding, Usage};
 use burnbag::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -204,6 +205,20 @@ impl RecordStore for OnTime {
     }
     async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
         self.now().forget_sessions(dead).await
+    }
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError> {
+        self.now().usage(team).await
+    }
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError> {
+        self.now().set_usage(team, moves, held).await
+    }
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError> {
+        self.now().list(team, before, limit).await
     }
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {
         self.now().commit_access(change).await

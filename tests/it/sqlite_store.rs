@@ -174,3 +174,37 @@ async fn two_processes_make_one_database() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_database_from_before_quotas_is_counted_when_it_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records.db");
+    let store = SqliteRecords::open(&path, clock()).unwrap();
+    let context = || system(START);
+    let ready = |sizes: &[u64]| available(team(1), HOUR, sizes, None, &context());
+    let (ended, purged) = (ready(&[7]), ready(&[100]));
+    let uploading = crate::sample::uploaded(team(1), HOUR, &[9], &context());
+    let broken = crate::sample::uploaded(team(1), HOUR, &[50], &context());
+    let other = available(team(2), HOUR, &[1000], None, &context());
+    let firsts = [ready(&[3, 5]), ended.clone(), purged.clone(), uploading, broken.clone(), other];
+    let deleted = purged.record().clone().delete(&context()).unwrap();
+    let later = [
+        ended.record().clone().delete(&context()).unwrap(),
+        broken.record().clone().abandon("broken", &context()).unwrap(),
+        deleted.clone(),
+    ];
+    let last = deleted.record().clone().purge(None, START, &context()).unwrap();
+    for change in firsts.into_iter().chain(later).chain([last]) {
+        store.commit(change).await.unwrap();
+    }
+    let counted = [store.usage(team(1)).await.unwrap().held, store.usage(team(2)).await.unwrap().held];
+    assert_eq!((counted[0].bytes, counted[0].transfers, counted[0].uploads), (15, 2, 1));
+    drop(store);
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch("DROP TABLE usage; DROP TABLE tries; DROP INDEX transfers_team; PRAGMA user_version = 2").unwrap();
+    drop(old);
+    let store = SqliteRecords::open(&path, clock()).unwrap();
+    let again = [store.usage(team(1)).await.unwrap().held, store.usage(team(2)).await.unwrap().held];
+    assert_eq!(again, counted);
+    assert_eq!(store.list(team(1), None, 10).await.unwrap().len(), 5);
+}

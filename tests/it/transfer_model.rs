@@ -8,6 +8,7 @@ use burnbag::storage::RecordStore;
 use burnbag::storage::records::{Claim, LeaseAnswer};
 use burnbag::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, StreamRef};
 use burnbag::transfer::policy::Expires;
+use burnbag::transfer::quota::Holding;
 use burnbag::transfer::{
     Change, Context, InvalidTransition, LeaseId, OperationId, SlotOwner, State, StreamId, Touch, Transfer,
 };
@@ -30,6 +31,7 @@ enum Op {
     Finish(usize),
     Drop(usize),
     Remove(usize),
+    Reserve(u64),
     Complete,
     Hold,
     Release,
@@ -74,6 +76,7 @@ fn ops() -> impl Strategy<Value = Op> {
             file.clone().prop_map(Op::Finish),
             file.clone().prop_map(Op::Drop),
             file.clone().prop_map(Op::Remove),
+            (1..10_u64).prop_map(Op::Reserve),
             (file.clone(), 1..3_u64, 0..2_u64, 0..2000_u64)
                 .prop_map(|(file, epoch, opener, secs)| Op::Touch { file, epoch, opener, secs }),
         ];
@@ -219,6 +222,10 @@ impl World {
             Op::Remove(n) => {
                 let allowed = self.model.moves(n, FileAt::Whole, FileAt::Dropped, "file.removed");
                 self.commit(allowed, |t, c| t.remove_file(file(id(n)), c)).await;
+            }
+            Op::Reserve(bytes) => {
+                let allowed = self.model.reserve(bytes);
+                self.commit(allowed, |t, c| t.reserve(bytes, c)).await;
             }
             Op::Touch { file: n, epoch, opener, secs: later } => {
                 let touch = Touch {
@@ -392,6 +399,10 @@ impl World {
     async fn compare(&self) {
         let Self { model, record, store, .. } = self;
         let found = store.transfer(team(1), record.id()).await.unwrap();
+        let (bytes, transfers, uploads) = model.holds();
+        assert_eq!(store.usage(team(1)).await.unwrap().held, Holding { bytes, transfers, uploads });
+        let listed = store.list(team(1), None, 2).await.unwrap();
+        assert_eq!(listed.len(), usize::from(model.at != At::Forgotten), "the list of the team");
         assert_eq!(store.next_due(0).await.unwrap().map(millis), model.due(), "due");
         if model.at == At::Forgotten {
             assert!(found.is_none());

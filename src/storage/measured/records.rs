@@ -16,6 +16,7 @@ use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
+use crate::transfer::quota::{Holding, Usage};
 use crate::transfer::{
     AccountId, Change, EndReason, Event, EventType, LinkId, OperationId, SlotOwner, State, TeamId, TokenId,
     Touch, Transfer, TransferId,
@@ -74,6 +75,7 @@ const fn word(error: &StoreError) -> &'static str {
         StoreError::Conflict => "conflict",
         StoreError::NotFound => "not_found",
         StoreError::TouchRefused => "touch_refused",
+        StoreError::QuotaExceeded(_) => "quota_exceeded",
         StoreError::Full(_) => "full",
         StoreError::Locked(_) => "locked",
         StoreError::Damaged(_) => "damaged",
@@ -311,6 +313,23 @@ impl RecordStore for MeasuredRecords {
 
     async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
         self.time("forget_sessions", self.inner.forget_sessions(dead)).await
+    }
+
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError> {
+        self.time("usage", self.inner.usage(team)).await
+    }
+
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError> {
+        self.time("set_usage", self.inner.set_usage(team, moves, held)).await
+    }
+
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError> {
+        self.time("list", self.inner.list(team, before, limit)).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {

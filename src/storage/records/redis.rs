@@ -17,6 +17,7 @@ use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
+use crate::transfer::quota::{Holding, Usage};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -33,6 +34,7 @@ mod scripts;
 mod sessions;
 mod transfers;
 mod tries;
+mod usage;
 
 use keys::Shard;
 use line::{Answers, Line, Lost, store_error};
@@ -412,6 +414,23 @@ impl RecordStore for RedisRecords {
 
     async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
         self.drop_sessions(&dead).await
+    }
+
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError> {
+        self.read_usage(team).await
+    }
+
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError> {
+        self.write_usage(team, moves, held).await
+    }
+
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError> {
+        self.list_transfers(team, before, limit).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@ use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
+use crate::transfer::quota::{Holding, Usage};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -34,6 +35,7 @@ mod schema;
 mod sessions;
 mod transfers;
 mod tries;
+mod usage;
 mod writer;
 
 use failure::{Failure, Kind};
@@ -318,9 +320,11 @@ impl RecordStore for SqliteRecords {
         let changes: Arc<[Change]> = changes.into();
         let batch = Arc::clone(&changes);
         let together = self.write(move |db, now| {
-            // A conflict is found before anything is written. Any other error is the whole batch's, which is undone.
+            // A conflict or a limit is found before anything is written. Any other error is the whole batch's, which is undone.
             let each = |change| match noting_writes(db, || transfers::commit(db, change, now)) {
-                Err(StoreError::Conflict) => Ok((change.id(), Err(StoreError::Conflict), false)),
+                Err(refused @ (StoreError::Conflict | StoreError::QuotaExceeded(_))) => {
+                    Ok((change.id(), Err(refused), false))
+                }
                 done => done.map(|(done, wrote)| (change.id(), Ok(done), wrote)),
             };
             batch.iter().map(each).collect::<Result<Vec<_>, _>>()
@@ -465,6 +469,23 @@ impl RecordStore for SqliteRecords {
 
     async fn forget_sessions(&self, dead: Vec<DeadSession>) -> Result<(), StoreError> {
         self.write(move |db, _| sessions::forget(db, &dead)).await
+    }
+
+    async fn usage(&self, team: TeamId) -> Result<Usage, StoreError> {
+        self.read(move |db| usage::read(db, team)).await
+    }
+
+    async fn set_usage(&self, team: TeamId, moves: u64, held: Holding) -> Result<bool, StoreError> {
+        self.write(move |db, _| usage::set(db, team, moves, held)).await
+    }
+
+    async fn list(
+        &self,
+        team: TeamId,
+        before: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<TransferId>, StoreError> {
+        self.read(move |db| usage::list(db, team, before, limit)).await
     }
 
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError> {

@@ -90,6 +90,8 @@ pub struct Model {
     pub deadline: u64,
     upload_deadline: u64,
     pub files: [FileAt; 3],
+    reserved: u64,
+    ended_whole: bool,
     epochs: [(u64, u64); 3],
     ended_at: u64,
     pub retry_at: Option<u64>,
@@ -114,6 +116,8 @@ impl Model {
             deadline: now + WEEK,
             upload_deadline: now + 900_000,
             files: [FileAt::Absent; 3],
+            reserved: 0,
+            ended_whole: false,
             epochs: [(0, 0); 3],
             ended_at: 0,
             retry_at: None,
@@ -147,6 +151,7 @@ impl Model {
         for _ in self.files.iter().filter(|file| **file == FileAt::Running).collect::<Vec<_>>() {
             *self.events.entry("upload.aborted").or_default() += 1;
         }
+        self.ended_whole = self.at != At::Uploading;
         self.at = At::Ended;
         self.ended_at = self.now;
         self.committed(&[event])
@@ -174,6 +179,25 @@ impl Model {
         may && {
             self.files[file] = to;
             self.committed(&[event])
+        }
+    }
+
+    pub fn reserve(&mut self, bytes: u64) -> bool {
+        let may = self.at == At::Uploading;
+        may && {
+            self.reserved += bytes;
+            self.committed(&[])
+        }
+    }
+
+    /// Bytes, transfers and uploads of its team's quota.
+    pub fn holds(&self) -> (u64, u64, u64) {
+        let whole = (0..3).filter(|n| self.files[*n] == FileAt::Whole).map(|n| SIZES[n]).sum();
+        match self.at {
+            At::Uploading => (self.reserved, 1, 1),
+            At::Held | At::Available => (whole, 1, 0),
+            At::Ended => (if self.ended_whole { whole } else { self.reserved }, 0, 0),
+            At::Purged | At::Forgotten => (0, 0, 0),
         }
     }
 

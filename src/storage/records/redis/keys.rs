@@ -78,6 +78,11 @@ impl Shard {
         self.key(format_args!("used:{team}"))
     }
 
+    /// The transfers of a team, by their ids, which sort by time.
+    pub(super) fn list(self, team: TeamId) -> String {
+        self.key(format_args!("list:{team}"))
+    }
+
     pub(super) fn team(self, id: TeamId) -> String {
         self.key(format_args!("team:{id}"))
     }

@@ -61,6 +61,7 @@ scripts! {
     TRIM = Frees "trim.lua";
     ROLL = Frees "roll.lua";
     ACCESS = Writes "access.lua";
+    USAGE = Writes "usage.lua";
     USED = Writes "used.lua";
     SESSIONS = Frees "sessions.lua";
     META = Writes "meta.lua";

@@ -10,7 +10,7 @@ use super::super::{Claim, Claimed, Opening, Place, Record, StoreError};
 use super::keys::Shard;
 use super::line::Lost;
 use super::scripts::{self, Call};
-use super::{RedisRecords, parsed};
+use super::{RedisRecords, parsed, usage};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
@@ -134,6 +134,7 @@ fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
         shard.purge(),
         shard.outbox(),
         shard.used(record.team()),
+        shard.list(record.team()),
     ];
     let script = if record.state().is_live() { &scripts::COMMIT } else { &scripts::END };
     let what = match change.slots() {
@@ -161,6 +162,8 @@ fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
         .arg(links(record))
         .arg(or_empty(change.upload_deadline().map(Timestamp::as_millis)))
         .bytes(serde_json::to_vec(record)?)
+        .arg(usage::numbers(|what| change.holding().of(what)))
+        .arg(usage::limits(change.limits()))
         .arg(slots.len());
     for slot in slots {
         call = call.arg(slot_field(slot.owner)).bytes(slot.bytes.as_slice());
@@ -413,7 +416,11 @@ impl RedisRecords {
 
 /// What a script says of a commit.
 pub(super) fn applied(answer: &str) -> Result<(), StoreError> {
-    if answer == "applied" { Ok(()) } else { Err(StoreError::Conflict) }
+    match answer.strip_prefix("quota ").and_then(usage::exceeded) {
+        Some(exceeded) => Err(exceeded.into()),
+        None if answer == "applied" => Ok(()),
+        None => Err(StoreError::Conflict),
+    }
 }
 
 /// The same error for another asker.

@@ -83,6 +83,25 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE tries (tried TEXT PRIMARY KEY, body TEXT NOT NULL, forgotten INTEGER) WITHOUT ROWID;
     CREATE INDEX tries_forgotten ON tries (forgotten) WHERE forgotten IS NOT NULL;
     ",
+    // 4: what each team uses, counted from what is there, and its transfers in order.
+    "
+    CREATE TABLE usage (
+        team BLOB PRIMARY KEY,
+        bytes INTEGER NOT NULL,
+        transfers INTEGER NOT NULL,
+        uploads INTEGER NOT NULL,
+        moves INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO usage (team, bytes, transfers, uploads, moves)
+        SELECT team,
+               sum(CASE WHEN state IN ('held', 'available') OR state = 'ended' AND core ->> '$.ended.from' != 'uploading'
+                   THEN (SELECT coalesce(sum(value ->> '$.size'), 0) FROM json_each(core, '$.files')
+                         WHERE value ->> '$.state' = 'whole')
+                   ELSE 0 END),
+               sum(state IN ('uploading', 'held', 'available')), sum(state = 'uploading'), 0
+        FROM transfers GROUP BY team;
+    CREATE INDEX transfers_team ON transfers (team, id);
+    ",
 ];
 
 fn version(db: &Connection) -> Result<usize, Failure> {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::{Opening, Place, Record, StoreError};
-use super::{outbox, tries};
+use super::{outbox, tries, usage};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
@@ -141,6 +141,7 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
         db.prepare_cached("DELETE FROM transfers WHERE id = ?1")?.execute([id.as_bytes()])?;
         return outbox::append(db, change.events());
     }
+    usage::apply(db, before.as_ref().map(|before| &before.transfer), change)?;
     write_slots(db, id, change.slots())?;
     let known = before.as_ref().map_or(0, |before| before.transfer.links().len());
     for link in record.links().iter().skip(known) {
