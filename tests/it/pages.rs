@@ -89,6 +89,8 @@ fn transfer(state: State, reason: Option<EndReason>) -> TransferView {
         used: 1,
         password: true,
         revoked: false,
+        tries: 0,
+        stopped: false,
     };
     TransferView {
         id: TransferId::from_bytes([1; 16]),

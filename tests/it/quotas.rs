@@ -206,7 +206,7 @@ async fn a_form_and_a_body_of_unknown_length_work_in_a_quota_smaller_than_a_step
     let refused = Upload::ask(&server, head).await;
     assert!(refused.said.starts_with("HTTP/1.1 413"), "{}", refused.said);
     assert!(refused.said.contains("6000 are used or reserved, and 5000 more"), "{}", refused.said);
-    let chunked = |length| {
+    let chunked = |length: u64| {
         let chunks: Vec<_> = (0..length / 500).map(|n| Ok::<_, std::io::Error>(noise(500, n))).collect();
         let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
         client.put(format!("{}/c", server.url)).basic_auth("", Some(&server.token)).body(body).send()

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::sample::START;
 use crate::support::wait_for;
 
-const TERMS: Settled = Settled { expires: Expires::After(86_400_000), downloads: None };
+const TERMS: Settled = Settled { expires: Expires::After(86_400_000), downloads: None, password: None };
 
 struct Inside {
     app: App,
