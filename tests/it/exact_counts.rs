@@ -179,7 +179,8 @@ impl Fleet {
 }
 
 impl Receiver {
-    async fn ask(&self, headers: &str) -> Answer {
+    /// None if the connection was broken before an answer came.
+    async fn ask(&self, headers: &str) -> Option<Answer> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         socket.bind((self.address, 0).into()).unwrap();
@@ -195,19 +196,26 @@ impl Receiver {
             if let Some(at) = got.windows(end.len()).position(|four| four == end) {
                 break at;
             }
-            assert!(socket.read_buf(&mut got).await.unwrap() > 0, "no answer for {}", self.address);
+            if !matches!(socket.read_buf(&mut got).await, Ok(1..)) {
+                return None;
+            }
         };
         let body = got.split_off(at + end.len());
         let head = String::from_utf8(got).unwrap().to_ascii_lowercase();
         let length = head.split("content-length: ").nth(1).unwrap_or_else(|| panic!("no length: {head}"));
         let length = length.split("\r\n").next().unwrap().parse().unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, length, body, socket }
+        Some(Answer { status, head, length, body, socket })
     }
 
     /// Asks for the file, and breaks off after so many bytes.
     async fn fetch(&self, content: &[u8], cut: Option<usize>) -> Got {
-        let asked = async { self.ask("").await.end(content, cut).await };
+        let asked = async {
+            match self.ask("").await {
+                Some(answer) => answer.end(content, cut).await,
+                None => Got::Cut,
+            }
+        };
         tokio::time::timeout(LONGEST, asked).await.expect("no end of an answer")
     }
 }
@@ -377,8 +385,7 @@ async fn all_but_the_last_byte_again_and_again_comes_no_more_than_twelve_times()
         let greedy = Receiver { server, ..greedy.clone() };
         // Busy while the one before is not settled yet, or until the lease that gives nothing more has ended.
         let mut answer = wait_for("a start, or the end", async || {
-            let answer = greedy.ask(&range).await;
-            (answer.status != 503).then_some(answer)
+            greedy.ask(&range).await.filter(|answer| answer.status != 503)
         })
         .await;
         if answer.status == 404 {
@@ -419,11 +426,10 @@ async fn with_redis_killed_and_started_again_in_the_middle_exactly_ten_get_ten_d
     let (through, mut are_through) = watch::channel(0);
     // The first three of those who are let in go on while Redis is dead, the others when it is back.
     let fetch = async |receiver: Receiver| {
-        let mut answer = receiver.ask("").await;
+        let Some(answer) = receiver.ask("").await else { return (receiver, Got::Cut) };
         if answer.status == 200 {
             let goes_on = if *let_in.borrow() < 3 { Redis::IsDead } else { Redis::IsBack };
             let_in.send_modify(|count| *count += 1);
-            assert!(answer.has(1).await);
             let mut says = says.clone();
             says.wait_for(|now| *now >= goes_on).await.unwrap();
         }
