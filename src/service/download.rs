@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::plan::Plan;
 use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
@@ -12,7 +13,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::metrics::Store;
 use crate::storage::StoreError;
 use crate::storage::records::LeaseAnswer;
-use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
+use crate::transfer::lease::{
+    LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, STREAM_ALIVE, StreamRef,
+};
 use crate::transfer::{Actor, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
 
 mod source;
@@ -22,6 +25,8 @@ use source::{Progress, READ_AHEAD, Source};
 
 /// No answer from the store for so long breaks the connection (DESIGN §4).
 const RENEW_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two attempts to renew where the first failed.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// What was handed out and not yet let go when a download is cut is waited for so long.
 const CUT_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts to settle.
@@ -141,15 +146,16 @@ impl Lease {
         Ok(self.ask(LeaseOp::Renew { stream, written }, context).await? == LeaseAnswer::Goes)
     }
 
-    /// Settling works in every state, and is sent again until it is answered or the lease has ended by itself.
+    /// Settling works in every state, and is sent again until it is answered or the lease has ended by itself: idle, and
+    /// its stream silent for too long.
     async fn settle(&self, stream: StreamRef, written: u64) {
         let context = self.context.again(self.service.clock.now());
-        let give_up = tokio::time::Instant::now() + self.service.rules.leases.idle;
+        let give_up = Instant::now() + self.service.rules.leases.idle.max(STREAM_ALIVE);
         let mut wait = Duration::from_millis(100);
         loop {
             match self.ask(LeaseOp::Settle { stream, written }, context.clone()).await {
                 Ok(_) | Err(StoreError::NotFound) => break,
-                Err(error) if tokio::time::Instant::now() >= give_up => {
+                Err(error) if Instant::now() >= give_up => {
                     tracing::error!(error = &error as &dyn std::error::Error, "download not settled");
                     break;
                 }
@@ -210,25 +216,26 @@ impl Running {
         tell: oneshot::Sender<Result<(), ServiceError>>,
         cut: impl FnOnce() + Send,
     ) {
+        let asked = Instant::now();
         match self.lease.open(ask).await {
             Err(error) => {
                 let _ = tell.send(Err(error));
             }
             Ok(stream) => match tell.send(Ok(())) {
-                Ok(()) => self.run(stream, first, cut).await,
+                Ok(()) => self.run((stream, asked), first, cut).await,
                 Err(_) => self.lease.settle(stream, 0).await,
             },
         }
     }
 
-    async fn run(self, stream: StreamRef, first: Vec<Chunk>, cut: impl FnOnce() + Send) {
+    async fn run(self, (stream, asked): (StreamRef, Instant), first: Vec<Chunk>, cut: impl FnOnce() + Send) {
         let Self { lease, progress, source, sender, length, deadline } = self;
         let clock = Arc::clone(&lease.service.clock);
         let running = lease.service.metrics.download();
         let outcome = tokio::select! {
             biased;
             () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
-            stopped = renew(&lease, stream, &progress) => Err(stopped),
+            stopped = renew(&lease, (stream, asked), &progress) => Err(stopped),
             sent = send(source, first, &sender, &progress, &*clock, (length, deadline)) => sent,
         };
         if let Err(stopped) = &outcome {
@@ -273,16 +280,20 @@ async fn send(
     if progress.written() == length { Ok(()) } else { Err(Stopped::Left) }
 }
 
-async fn renew(lease: &Lease, stream: StreamRef, progress: &Progress) -> Stopped {
-    let mut answered = tokio::time::Instant::now();
+/// `known` is when the last request that was answered was sent: what the store said was true then, and it counts the
+/// stream as silent from then on.
+async fn renew(lease: &Lease, (stream, mut known): (StreamRef, Instant), progress: &Progress) -> Stopped {
+    let mut wait = RENEW_EVERY;
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        let written = progress.written();
-        match tokio::time::timeout(RENEW_EVERY, lease.renew(stream, written)).await {
-            Ok(Ok(true)) => answered = tokio::time::Instant::now(),
+        let patience = known + RENEW_PATIENCE;
+        tokio::time::sleep_until((Instant::now() + wait).min(patience)).await;
+        let asked = Instant::now();
+        let until = patience.min(asked + RENEW_EVERY);
+        match tokio::time::timeout_at(until, lease.renew(stream, progress.written())).await {
+            Ok(Ok(true)) => (known, wait) = (asked, RENEW_EVERY),
             Ok(Ok(false) | Err(StoreError::NotFound)) => return Stopped::Ended,
-            Ok(Err(_)) | Err(_) if answered.elapsed() >= RENEW_PATIENCE => return Stopped::NoAnswer,
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(_)) | Err(_) if Instant::now() >= patience => return Stopped::NoAnswer,
+            Ok(Err(_)) | Err(_) => wait = RENEW_AGAIN,
         }
     }
 }

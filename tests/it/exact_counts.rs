@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use burnbag::storage::RecordStore as _;
@@ -28,10 +27,10 @@ use crate::trail::{lines, now, until};
 const RECEIVERS: usize = 200;
 /// `BURNBAG_LEASE_IDLE` and `BURNBAG_LEASE_RETRY`.
 const IDLE: Duration = Duration::from_secs(1);
-/// More than two sockets hold between them.
-const LARGE: usize = 12 << 20;
-/// No wait is longer: a stream of which nobody knows is given up after 30 s.
-const LONGEST: Duration = Duration::from_secs(50);
+/// More than a third of it is never under way between two sockets.
+const LARGE: usize = 6 << 20;
+/// No wait is longer. It takes a moment each time, or 30 s for a stream of which nobody knows.
+const LONGEST: Duration = Duration::from_secs(100);
 
 /// Three instances side by side.
 struct Fleet {
@@ -57,8 +56,10 @@ enum Got {
     Broken,
     /// Refused: others hold what is left.
     Busy,
-    /// Refused: the record store does not answer.
+    /// Refused: a store does not answer.
     Unavailable,
+    /// The server broke it off.
+    Cut,
     /// Refused for good.
     Gone,
 }
@@ -178,7 +179,8 @@ impl Fleet {
 }
 
 impl Receiver {
-    async fn ask(&self, headers: &str) -> Answer {
+    /// None if the connection was broken before an answer came.
+    async fn ask(&self, headers: &str) -> Option<Answer> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         socket.bind((self.address, 0).into()).unwrap();
@@ -194,19 +196,26 @@ impl Receiver {
             if let Some(at) = got.windows(end.len()).position(|four| four == end) {
                 break at;
             }
-            assert!(socket.read_buf(&mut got).await.unwrap() > 0, "no answer for {}", self.address);
+            if !matches!(socket.read_buf(&mut got).await, Ok(1..)) {
+                return None;
+            }
         };
         let body = got.split_off(at + end.len());
         let head = String::from_utf8(got).unwrap().to_ascii_lowercase();
         let length = head.split("content-length: ").nth(1).unwrap_or_else(|| panic!("no length: {head}"));
         let length = length.split("\r\n").next().unwrap().parse().unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, length, body, socket }
+        Some(Answer { status, head, length, body, socket })
     }
 
     /// Asks for the file, and breaks off after so many bytes.
     async fn fetch(&self, content: &[u8], cut: Option<usize>) -> Got {
-        let asked = async { self.ask("").await.end(content, cut).await };
+        let asked = async {
+            match self.ask("").await {
+                Some(answer) => answer.end(content, cut).await,
+                None => Got::Cut,
+            }
+        };
         tokio::time::timeout(LONGEST, asked).await.expect("no end of an answer")
     }
 }
@@ -229,10 +238,11 @@ impl Answer {
             200 => {
                 assert_eq!(self.length, content.len());
                 if let Some(cut) = cut {
-                    assert!(self.has(cut).await, "cut off by the server");
-                    return Got::Broken;
+                    return if self.has(cut).await { Got::Broken } else { Got::Cut };
                 }
-                assert!(self.has(self.length).await, "cut off after {} bytes", self.body.len());
+                if !self.has(self.length).await {
+                    return Got::Cut;
+                }
                 assert!(self.body == content);
                 Got::Whole
             }
@@ -278,22 +288,37 @@ fn addresses(receivers: &[Receiver]) -> Vec<String> {
     addresses
 }
 
+/// Who is to come back: others held what was left, or a store did not answer.
+fn to_come_back(got: &[(Receiver, Got)]) -> Vec<Receiver> {
+    [Got::Busy, Got::Unavailable, Got::Cut].iter().flat_map(|what| who(got, *what)).collect()
+}
+
 async fn race(downloads: u32) {
     let fleet = Fleet::start().await;
-    let content = noise(1 << 20, 1);
+    let content = noise(100_000, 1);
     let link = fleet.send(&content, downloads).await;
     let all = fleet.receivers(&link);
     let got = wave(all.clone(), &content, &BTreeMap::new()).await;
-    let whole = who(&got, Got::Whole);
-    assert_eq!(whole.len(), downloads as usize);
-    let refused = [Got::Busy, Got::Gone].map(|refusal| who(&got, refusal).len());
-    eprintln!("whole: {}, busy and gone: {refused:?}", whole.len());
+    let refused = [Got::Busy, Got::Gone, Got::Unavailable].map(|refusal| who(&got, refusal).len());
+    let mut whole = who(&got, Got::Whole);
+    eprintln!("whole: {}; busy, gone, unavailable: {refused:?}", whole.len());
     assert_eq!(whole.len() + refused.iter().sum::<usize>(), RECEIVERS);
+    assert!(whole.len() <= downloads as usize);
+    // On a machine with too much to do a store may not have answered.
+    let mut waiting = to_come_back(&got);
+    while !waiting.is_empty() {
+        fleet.settled(&link).await;
+        let got = wave(waiting, &content, &BTreeMap::new()).await;
+        whole.extend(who(&got, Got::Whole));
+        waiting = to_come_back(&got);
+    }
+    assert_eq!(whole.len(), downloads as usize);
+    let Counts { used, held, returned } = fleet.settled(&link).await;
+    assert_eq!((used, held), (downloads, 0));
     fleet.is_exhausted(&link, downloads, &all).await;
     let (started, completed) = fleet.trail(&link).await;
-    assert_eq!(started, addresses(&whole));
     assert_eq!(completed, addresses(&whole));
-    assert_eq!(fleet.counts(&link).await.0, Counts { used: downloads, held: 0, returned: 0 });
+    assert_eq!(started.len(), whole.len() + returned as usize);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -317,7 +342,7 @@ async fn with_receivers_that_break_off_anywhere_the_count_ends_where_the_rules_s
     let link = fleet.send(&content, DOWNLOADS).await;
     let mut waiting = fleet.receivers(&link);
     let breaks_off = |receiver: &Receiver| {
-        random.random_bool(0.5).then(|| (receiver.address, random.random_range(0..LARGE / 2)))
+        random.random_bool(0.5).then(|| (receiver.address, random.random_range(0..LARGE / 4)))
     };
     let cuts: BTreeMap<_, _> = waiting.iter().filter_map(breaks_off).collect();
     let (mut whole, mut broken) = (Vec::new(), Vec::new());
@@ -326,8 +351,8 @@ async fn with_receivers_that_break_off_anywhere_the_count_ends_where_the_rules_s
         let got = wave(waiting, &content, &cuts).await;
         whole.extend(who(&got, Got::Whole));
         broken.extend(who(&got, Got::Broken));
-        assert!(who(&got, Got::Unavailable).is_empty());
-        waiting = who(&got, Got::Busy);
+        broken.extend(who(&got, Got::Cut));
+        waiting = [Got::Busy, Got::Unavailable].iter().flat_map(|what| who(&got, *what)).collect();
         assert!(waiting.is_empty() || whole.len() + broken.len() <= DOWNLOADS as usize + 3);
         let given_up = u32::try_from(broken.len()).unwrap();
         let used = u32::try_from(whole.len()).unwrap() + given_up.saturating_sub(3);
@@ -360,8 +385,7 @@ async fn all_but_the_last_byte_again_and_again_comes_no_more_than_twelve_times()
         let greedy = Receiver { server, ..greedy.clone() };
         // Busy while the one before is not settled yet, or until the lease that gives nothing more has ended.
         let mut answer = wait_for("a start, or the end", async || {
-            let answer = greedy.ask(&range).await;
-            (answer.status != 503).then_some(answer)
+            greedy.ask(&range).await.filter(|answer| answer.status != 503)
         })
         .await;
         if answer.status == 404 {
@@ -398,27 +422,26 @@ async fn with_redis_killed_and_started_again_in_the_middle_exactly_ten_get_ten_d
     let link = fleet.send(&content, DOWNLOADS).await;
     let all = fleet.receivers(&link);
     let (redis, says) = watch::channel(Redis::Runs);
-    let (let_in, through) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (let_in, mut are_in) = watch::channel(0);
+    let (through, mut are_through) = watch::channel(0);
     // The first three of those who are let in go on while Redis is dead, the others when it is back.
     let fetch = async |receiver: Receiver| {
-        let mut answer = receiver.ask("").await;
+        let Some(answer) = receiver.ask("").await else { return (receiver, Got::Cut) };
         if answer.status == 200 {
-            let goes_on =
-                if let_in.fetch_add(1, Ordering::SeqCst) < 3 { Redis::IsDead } else { Redis::IsBack };
-            assert!(answer.has(1).await);
+            let goes_on = if *let_in.borrow() < 3 { Redis::IsDead } else { Redis::IsBack };
+            let_in.send_modify(|count| *count += 1);
             let mut says = says.clone();
             says.wait_for(|now| *now >= goes_on).await.unwrap();
         }
         let got = answer.end(&content, None).await;
-        through.fetch_add(usize::from(got == Got::Whole), Ordering::SeqCst);
+        through.send_modify(|count| *count += usize::from(got == Got::Whole));
         (receiver, got)
     };
     let strike = async {
-        wait_for("half of them to be let in", async || (let_in.load(Ordering::SeqCst) >= 5).then_some(()))
-            .await;
+        are_in.wait_for(|count| *count >= 5).await.unwrap();
         fleet.redis.kill();
         redis.send(Redis::IsDead).unwrap();
-        wait_for("three to be through", async || (through.load(Ordering::SeqCst) >= 3).then_some(())).await;
+        are_through.wait_for(|count| *count >= 3).await.unwrap();
         // Longer than a lease may be idle: what they got is to be known all the same.
         until(now().after(IDLE * 2)).await;
         fleet.redis.start_again().await;
@@ -427,13 +450,13 @@ async fn with_redis_killed_and_started_again_in_the_middle_exactly_ten_get_ten_d
     let asked = join_all(all.iter().cloned().map(fetch));
     let (mut got, ()) = tokio::time::timeout(LONGEST, async { tokio::join!(asked, strike) }).await.unwrap();
     let mut whole = who(&got, Got::Whole);
-    let mut waiting = [who(&got, Got::Busy), who(&got, Got::Unavailable)].concat();
+    let mut waiting = to_come_back(&got);
     eprintln!("whole: {}, to come back: {}", whole.len(), waiting.len());
     while !waiting.is_empty() {
         fleet.settled(&link).await;
         got = wave(waiting, &content, &BTreeMap::new()).await;
         whole.extend(who(&got, Got::Whole));
-        waiting = [who(&got, Got::Busy), who(&got, Got::Unavailable)].concat();
+        waiting = to_come_back(&got);
     }
     // A lease of which nobody was told, since Redis died with the answer, is one that gives its count back.
     let unheard = fleet.settled(&link).await.returned;

@@ -8,9 +8,22 @@ use burnbag::crypto::LinkSecret;
 use crate::metrics_support::{Scrape, Shown};
 use crate::support::{Link, Server, basic, wait_for};
 
-/// What asks the record store for something by itself, whether anybody comes or not: the workers, and the scrape.
-const WORKERS: [&str; 8] =
-    ["append", "claim", "claim_these", "front", "next_due", "outbox", "outbox_length", "trim"];
+/// What is asked of the stores whether anybody comes or not: by the workers, and for a scrape.
+const BY_ITSELF: [&str; 13] = [
+    "blobs free",
+    "blobs store_id",
+    "records append",
+    "records claim",
+    "records claim_these",
+    "records front",
+    "records next_due",
+    "records now",
+    "records outbox",
+    "records outbox_length",
+    "records room",
+    "records transfers",
+    "records trim",
+];
 
 /// An answer as it came, but for what differs each time: the date, and the request's id wherever it is.
 pub fn alike(answer: &str) -> String {
@@ -50,8 +63,7 @@ pub fn asked_between(before: &Scrape, after: &Scrape) -> BTreeMap<String, u64> {
     for (operation, count) in &mut after {
         *count -= before.get(operation).copied().unwrap_or_default();
     }
-    let by_itself = |operation: &str| WORKERS.iter().any(|known| operation == format!("records {known}"));
-    after.retain(|operation, count| *count > 0 && !by_itself(operation));
+    after.retain(|operation, count| *count > 0 && !BY_ITSELF.contains(&operation.as_str()));
     after
 }
 
