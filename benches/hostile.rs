@@ -22,6 +22,8 @@ mod minio;
 #[allow(dead_code, reason = "the load bench needs more of it")]
 #[path = "load/redis.rs"]
 mod redis;
+#[path = "hostile/passwords.rs"]
+mod passwords;
 #[path = "hostile/refusals.rs"]
 mod refusals;
 #[allow(dead_code, reason = "the load bench needs more of it")]
@@ -39,7 +41,7 @@ mod slow;
 #[path = "load/table.rs"]
 mod table;
 
-/// Measures what slow and silent clients cost others, and whether the reason of a refusal arrives.
+/// Measures what slow and silent clients and guessers cost others, and whether the reason of a refusal arrives.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench hostile --")]
 struct Arguments {
@@ -64,6 +66,8 @@ struct Arguments {
 enum Scenario {
     /// 10,000 connections that say nothing, 500 heads and 200 bodies that trickle
     Slow,
+    /// 1,000 wrong passwords at once, over three instances on one Redis
+    Passwords,
     /// curl, wget, node and Python sending 60 MB to a 401, 413 and 422
     Refusals,
 }
@@ -74,6 +78,9 @@ fn main() {
     let wanted = |scenario| arguments.only.is_none_or(|only| only == scenario);
     if wanted(Scenario::Slow) {
         slow::run(dir.path(), arguments.minio);
+    }
+    if wanted(Scenario::Passwords) {
+        passwords::run(dir.path());
     }
     if wanted(Scenario::Refusals) {
         refusals::run(dir.path(), arguments.tries, &arguments.client);

@@ -149,7 +149,7 @@ async fn attack(kind: Kind, mut stream: TcpStream, auth: &str, address: SocketAd
     std::str::from_utf8(status).ok()?.parse().ok()
 }
 
-fn percentiles(mut taken: Vec<Duration>) -> (usize, f64, f64) {
+pub fn percentiles(mut taken: Vec<Duration>) -> (usize, f64, f64) {
     taken.sort();
     let at = |part: usize| taken[(taken.len() * part / 100).min(taken.len() - 1)].as_secs_f64() * 1000.0;
     (taken.len(), at(50), at(99))
