@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+pub use crate::transfer::rate::Rate;
+
 /// A number of bytes: a whole number, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub u64);
@@ -33,21 +35,7 @@ impl FromStr for Size {
     }
 }
 
-/// Requests an address may make: `200/s, burst 400`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
-    /// In a second, over time.
-    pub per_second: u32,
-    /// At once.
-    pub burst: u32,
-}
-
-impl Default for Rate {
-    fn default() -> Self {
-        Self { per_second: 200, burst: 400 }
-    }
-}
-
+/// Reads `200/s, burst 400`.
 impl FromStr for Rate {
     type Err = &'static str;
 

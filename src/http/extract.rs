@@ -1,5 +1,7 @@
 //! What is read out of a request before a use case is called: who asks, and what proves them.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::header::{COOKIE, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
@@ -11,7 +13,7 @@ use zeroize::Zeroizing;
 use super::client::ClientAddress;
 use super::error::{Challenge, Problem};
 use super::state::AppState;
-use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, is_token};
+use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, Standing, is_token};
 use crate::transfer::LinkId;
 
 /// The one parameter of a route, decoded. One that is not UTF-8 names nothing.
@@ -32,6 +34,30 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 pub(super) struct Origin {
     pub(super) trace_id: String,
     pub(super) client: ClientAddress,
+    pub(super) consulted: Consulted,
+}
+
+/// What the limit of a token or a link said to this request, for the fields of its answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Consulted(Arc<OnceLock<Standing>>);
+
+impl Consulted {
+    pub(super) fn said(&self) -> Option<&Standing> {
+        self.0.get()
+    }
+
+    /// Lets the request go on, or not.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    fn heed(&self, standing: Option<Standing>) -> Result<(), Problem> {
+        let Some(standing) = standing else { return Ok(()) };
+        let _ = self.0.set(standing);
+        if standing.refused {
+            return Err(Problem::new("rate_limited").retry_after(standing.reset));
+        }
+        Ok(())
+    }
 }
 
 impl Origin {
@@ -82,7 +108,11 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let origin = Origin::from_request_parts(parts, state).await?;
         match offered(&parts.headers) {
-            Offered::Token(token) => Ok(state.service.login(&token, origin.asker()).await?),
+            Offered::Token(token) => {
+                let caller = state.service.login(&token, origin.asker()).await?;
+                origin.consulted.heed(state.service.count_token(&caller).await?)?;
+                Ok(caller)
+            }
             Offered::Nothing => Err(Problem::new("token_required").challenge(Challenge::Token)),
             Offered::Basic(_) | Offered::Other => Err(Problem::from(ServiceError::TokenInvalid)),
         }
@@ -95,11 +125,35 @@ pub(super) struct LinkProof {
     pub(super) holder: Holder,
 }
 
-/// What proves `link` below `/d/`: Basic, or else the ticket. A token opens nothing here.
+/// What proves `link` below `/d/`: Basic, or else the ticket. A token opens nothing here. The request is counted for the link.
 ///
 /// # Errors
-/// Nothing usable was offered: `link_secret_required`. What is no secret, or no ticket of this link, opens nothing.
-pub(super) fn link_proof(
+/// Nothing usable was offered: `link_secret_required`. What is no secret, or no ticket of this link, opens nothing. [`count_link`]'s.
+pub(super) async fn link_proof(
+    state: &AppState,
+    headers: &HeaderMap,
+    origin: &Origin,
+    link: LinkId,
+) -> Result<LinkProof, Problem> {
+    let proof = offered_proof(state, headers, origin, link)?;
+    count_link(state, origin, link, &proof.proof).await?;
+    Ok(proof)
+}
+
+/// Counts the request for the link, if it proved itself.
+///
+/// # Errors
+/// `rate_limited`, or the record store's.
+pub(super) async fn count_link(
+    state: &AppState,
+    origin: &Origin,
+    link: LinkId,
+    proof: &Proof,
+) -> Result<(), Problem> {
+    origin.consulted.heed(state.service.count_link(link, proof).await?)
+}
+
+fn offered_proof(
     state: &AppState,
     headers: &HeaderMap,
     origin: &Origin,

@@ -29,6 +29,7 @@ mod open;
 mod parts;
 mod plan;
 mod purge;
+mod rates;
 mod refusals;
 mod room;
 mod sending;
@@ -48,6 +49,7 @@ pub use expire::{BATCH, Claim, Heard, Pass};
 pub use health::Health;
 pub use login::{Caller, is_token};
 pub use open::{OpenFile, OpenTransfer, Proof};
+pub use rates::{Permits, Rates, Standing};
 pub use refusals::{Refusal, Refusals};
 pub use room::Room;
 pub use sending::Sending;
@@ -72,6 +74,8 @@ pub struct Rules {
     pub sweep_min_age: Duration,
     /// Less free room than this, and uploads are refused.
     pub min_free_bytes: u64,
+    /// How many requests may come with one token or link.
+    pub rates: Rates,
     /// Where links point, without a slash at the end.
     pub public_url: String,
 }
@@ -100,6 +104,8 @@ pub struct Service {
     pub due: Bell,
     /// Rung when there is something to relay.
     pub outbox: Bell,
+    /// What this instance took from limits and has not spent yet.
+    pub permits: Permits,
     /// Refusals that are not yet on record.
     pub refusals: Refusals,
     /// What is counted of all this.

@@ -14,6 +14,11 @@ impl Proof {
     pub fn parse(text: &str) -> Option<Self> {
         LinkSecret::parse(text).map(Self)
     }
+
+    /// Whether it is this link's. Needs no record: the link's id comes from the secret.
+    pub(super) fn proves(&self, link: LinkId) -> bool {
+        self.0.proves(link.as_bytes())
+    }
 }
 
 /// A transfer that a proved link opens, for the length of one request.

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, SlotOwner, State, TeamId, TokenId, Touch, Transfer, TransferId,
 };
@@ -308,6 +309,13 @@ pub trait RecordStore: Send + Sync {
 
     /// Notes that a token was used.
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes requests from a limit that holds for all who serve from this store, by the rules of [`crate::transfer::rate`]. In a full
+    /// store too: what makes room is counted as well. Nothing of it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; a refusal is an answer.
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError>;
 
     /// An account by its name.
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError>;

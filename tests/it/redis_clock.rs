@@ -15,6 +15,7 @@ use burnbag::storage::records::{
 use burnbag::storage::{RecordStore, StoreError};
 use burnbag::transfer::access::{AccessChange, Account, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
+use burnbag::transfer::rate::{Ask, Counted, Rate, Taken};
 use burnbag::transfer::{
     AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -169,6 +170,9 @@ impl RecordStore for OnTime {
     }
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.now().used(token, at).await
+    }
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        self.now().take(of, rate, ask).await
     }
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
         self.now().account(name).await

@@ -14,6 +14,7 @@ use crate::storage::records::{
 };
 use crate::transfer::access::{AccessChange, Account, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, EndReason, Event, EventType, LinkId, SlotOwner, State, TeamId, TokenId, Touch,
     Transfer, TransferId,
@@ -267,6 +268,10 @@ impl RecordStore for MeasuredRecords {
 
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.time("used", self.inner.used(token, at)).await
+    }
+
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        self.time("take", self.inner.take(of, rate, ask)).await
     }
 
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {

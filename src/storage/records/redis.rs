@@ -15,6 +15,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -26,6 +27,7 @@ mod leases;
 mod line;
 mod listener;
 mod outbox;
+mod rates;
 mod room;
 mod scripts;
 mod transfers;
@@ -363,6 +365,10 @@ impl RecordStore for RedisRecords {
 
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.note_use(token, at).await
+    }
+
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        self.take_from(of, rate, ask).await
     }
 
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {

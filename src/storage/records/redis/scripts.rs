@@ -58,6 +58,8 @@ scripts! {
     ROLL = Frees "roll.lua";
     ACCESS = Writes "access.lua";
     USED = Writes "used.lua";
+    /// In a full Redis too, where what it writes is gone soon: a deletion is counted like any request.
+    RATE = Frees "rate.lua";
     META = Writes "meta.lua";
 }
 
