@@ -302,7 +302,8 @@ impl App {
             tokio::spawn(edge::serve(listener, router, http::metrics::LIMITS, stop));
         }
         let connections = service.metrics.connections();
-        let served = edge::serve_counted(listener, router(state, config.rate), limits, stop, connections).await;
+        let served =
+            edge::serve_counted(listener, router(state, config.rate), limits, stop, connections).await;
         service.tasks.close();
         let mut ended = within(service.tasks.wait(), "transfers were not settled in time").await;
         stop_workers.cancel();

@@ -33,7 +33,11 @@ pub(super) async fn origin(
     let trace_id = OperationId::generate(state.service.clock.now()).to_string();
     let client = state.proxies.client(exchange.peer().ip(), request.headers());
     let consulted = Consulted::default();
-    request.extensions_mut().insert(Origin { trace_id: trace_id.clone(), client, consulted: consulted.clone() });
+    request.extensions_mut().insert(Origin {
+        trace_id: trace_id.clone(),
+        client,
+        consulted: consulted.clone(),
+    });
     let mut response = next.run(request).await;
     if let Some(standing) = consulted.said() {
         fields::insert(response.headers_mut(), standing);

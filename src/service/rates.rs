@@ -104,12 +104,7 @@ impl Service {
         }
     }
 
-    async fn count(
-        &self,
-        limit: &'static str,
-        of: Counted,
-        rate: Rate,
-    ) -> Result<Standing, ServiceError> {
+    async fn count(&self, limit: &'static str, of: Counted, rate: Rate) -> Result<Standing, ServiceError> {
         let held = self.permits.of(of);
         let mut held = held.lock().await;
         let now = self.clock.now();
@@ -146,7 +141,8 @@ impl Service {
         held.left = taken.left;
         let now = self.clock.now();
         held.full = now.after(taken.full);
-        held.next = if taken.granted == 0 { now.after(taken.next.max(Duration::from_millis(1))) } else { now };
+        held.next =
+            if taken.granted == 0 { now.after(taken.next.max(Duration::from_millis(1))) } else { now };
         Ok(())
     }
 }

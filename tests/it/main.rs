@@ -66,6 +66,8 @@ mod output;
 mod pages;
 mod range_texts;
 mod ranges;
+mod rate_limits;
+mod rate_model;
 mod record_contract;
 mod redis_clock;
 mod redis_cluster;

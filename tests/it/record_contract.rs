@@ -17,6 +17,7 @@ mod commits;
 mod due;
 mod leases;
 mod outbox;
+mod rates;
 mod uploads;
 
 pub type Store = Arc<dyn RecordStore>;
@@ -108,6 +109,11 @@ macro_rules! record_contract {
                 of_two_revocations_at_once_one_conflicts
                 a_name_is_taken_once
                 the_last_use_only_moves_on
+            }
+            rates {
+                a_limit_is_the_meters_at_every_step
+                of_many_at_once_a_burst_is_granted
+                each_token_and_link_has_a_limit_of_its_own
             }
         }
     };
