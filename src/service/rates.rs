@@ -69,6 +69,8 @@ struct Held {
     full: Timestamp,
     /// Before that, nothing is allowed.
     next: Timestamp,
+    /// When the store did not answer, and what it said.
+    failed: Option<(Timestamp, String)>,
 }
 
 impl Permits {
@@ -105,17 +107,21 @@ impl Service {
     }
 
     async fn count(&self, limit: &'static str, of: Counted, rate: Rate) -> Result<Standing, ServiceError> {
-        let held = self.permits.of(of);
+        let (held, came) = (self.permits.of(of), self.clock.now());
         let mut held = held.lock().await;
+        // Who waited for an answer that did not come does not wait once more.
+        if let Some((_, why)) = held.failed.as_ref().filter(|(at, _)| *at >= came) {
+            return Err(ServiceError::Unavailable(why.clone()));
+        }
         let now = self.clock.now();
         if now >= held.next && (held.permits == 0 || now >= held.until) {
             self.refill(&mut held, of, rate, now).await?;
         }
         let now = self.clock.now();
-        if now < held.next {
+        if held.permits == 0 {
             return Ok(Standing { limit, rate, refused: true, left: 0, reset: held.next.since(now) });
         }
-        held.permits = held.permits.saturating_sub(1);
+        held.permits -= 1;
         let (left, reset) = (held.left.saturating_add(held.permits), held.full.since(now));
         Ok(Standing { limit, rate, refused: false, left, reset })
     }
@@ -134,6 +140,9 @@ impl Service {
         if back > 0 && matches!(taken, Err(StoreError::Unavailable(_))) {
             self.metrics.retried(Store::Records, "take");
             taken = self.records.take(of, rate, Ask { want, back: 0 }).await;
+        }
+        if let Err(StoreError::Unavailable(why)) = &taken {
+            held.failed = Some((self.clock.now(), why.clone()));
         }
         let taken = taken?;
         held.permits = taken.granted;

@@ -214,7 +214,7 @@ async fn ipv6_is_limited_too() {
         return;
     }
     let port = crate::support::free_port();
-    let mut server = Server::with(&[("BURNBAG_RATE", "1/s, burst 30")]).await;
+    let mut server = Server::start().await;
     server.stop().await;
     server.set("BURNBAG_LISTEN", &format!("[::1]:{port}"));
     server.set("BURNBAG_RATE", "1/s, burst 10");
