@@ -17,12 +17,12 @@ use crate::config::{Config, ConfigErrors, Worker};
 use crate::crypto::{KekRing, Token};
 use crate::http;
 use crate::http::edge::{self, EdgeLimits};
-use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
 use crate::metrics::Metrics;
 use crate::service::{
-    Bell, Buffers, KeySource, Passwords, Refusals, Room, Rules, Service, ServiceError, TokenKind,
+    Bell, Buffers, KeySource, Passwords, Permits, Rates, Refusals, Room, Rules, Service, ServiceError,
+    TokenKind,
 };
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
@@ -193,6 +193,7 @@ impl App {
             clock,
             due: Bell::new(shards),
             outbox: Bell::new(shards),
+            permits: Permits::default(),
             refusals: Refusals::default(),
             passwords: Passwords::default(),
             metrics,
@@ -298,7 +299,6 @@ impl App {
         workers.spawn(workers::passwords::run(Arc::clone(&service), stop_workers.clone()));
         let state =
             AppState { service: Arc::clone(&service), proxies: Arc::new(config.trusted_proxies.clone()) };
-        let rate = config.rate.map(|rate| RateLimit { per_second: rate.per_second, burst: rate.burst });
         let limits = EdgeLimits { connections: config.connections, ..EdgeLimits::default() };
         if let Some(listener) = metrics {
             // To the last: what goes on while it drains is looked at too.
@@ -306,7 +306,8 @@ impl App {
             tokio::spawn(edge::serve(listener, router, http::metrics::LIMITS, stop));
         }
         let connections = service.metrics.connections();
-        let served = edge::serve_counted(listener, router(state, rate), limits, stop, connections).await;
+        let served =
+            edge::serve_counted(listener, router(state, config.rate), limits, stop, connections).await;
         service.tasks.close();
         let mut ended = within(service.tasks.wait(), "transfers were not settled in time").await;
         stop_workers.cancel();
@@ -361,6 +362,7 @@ fn rules(config: &Config) -> Rules {
         tombstones: config.tombstones,
         sweep_min_age: config.sweep_min_age,
         min_free_bytes: config.min_free_bytes,
+        rates: Rates { token: config.rate_token, link: config.rate_link },
         public_url: config.public_url.clone(),
     }
 }

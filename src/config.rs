@@ -79,6 +79,8 @@ const KNOWN: &[Known] = &[
     known("WORKERS", "listener,index,sweep,relay", "what runs beside the requests"),
     known("MIN_FREE_BYTES", "64MiB", "with less room than this uploads are refused (507)"),
     known("RATE", "200/s, burst 400", "requests an address, or off"),
+    known("RATE_TOKEN", "100/s, burst 400", "requests a token, over all instances, or off"),
+    known("RATE_LINK", "100/s, burst 400", "requests a link, over all instances, or off"),
     known("CONNECTIONS", "4096", "connections at once"),
     known("BUFFER_BYTES", "320MiB", "memory for uploads"),
     known("TRUSTED_PROXIES", "", "whose X-Forwarded-For is believed: addresses and networks"),
@@ -137,6 +139,10 @@ pub struct Config {
     pub min_free_bytes: u64,
     /// Requests an address.
     pub rate: Option<Rate>,
+    /// Requests a token.
+    pub rate_token: Option<Rate>,
+    /// Requests a link.
+    pub rate_link: Option<Rate>,
     /// Connections at once.
     pub connections: usize,
     /// Memory for uploads.
@@ -231,11 +237,9 @@ impl Config {
             tombstones: duration(source, "TOMBSTONES", "30d"),
             workers: source.value("WORKERS", Workers::default()),
             min_free_bytes: source.value("MIN_FREE_BYTES", Size(64 << 20)).0,
-            rate: source
-                .parsed("RATE", "off, or such as \"200/s, burst 400\"", |text| {
-                    if text == "off" { Some(None) } else { text.parse::<Rate>().ok().map(Some) }
-                })
-                .unwrap_or(Some(Rate::default())),
+            rate: rate(source, "RATE", 200),
+            rate_token: rate(source, "RATE_TOKEN", 100),
+            rate_link: rate(source, "RATE_LINK", 100),
             connections: source
                 .parsed("CONNECTIONS", "a whole number of at least 1", |text| {
                     text.parse().ok().filter(|number| *number > 0)
@@ -349,9 +353,13 @@ impl Display for Config {
         }
         line("WORKERS", &self.workers)?;
         line("MIN_FREE_BYTES", &self.min_free_bytes)?;
-        match &self.rate {
-            Some(rate) => line("RATE", rate)?,
-            None => line("RATE", &"off")?,
+        for (name, rate) in
+            [("RATE", &self.rate), ("RATE_TOKEN", &self.rate_token), ("RATE_LINK", &self.rate_link)]
+        {
+            match rate {
+                Some(rate) => line(name, rate)?,
+                None => line(name, &"off")?,
+            }
         }
         line("CONNECTIONS", &self.connections)?;
         line("BUFFER_BYTES", &self.buffer_bytes)?;
@@ -359,6 +367,13 @@ impl Display for Config {
         line("LOG", &self.log)?;
         line("LOG_FORMAT", &self.log_format)
     }
+}
+
+/// A rate, or off; by default so many a second, and 400 at once.
+fn rate(source: &mut Source, name: &'static str, per_second: u32) -> Option<Rate> {
+    let form = "off, or such as \"200/s, burst 400\"";
+    let read = |text: &str| if text == "off" { Some(None) } else { text.parse().ok().map(Some) };
+    source.parsed(name, form, read).unwrap_or(Some(Rate { per_second, burst: 400 }))
 }
 
 /// The settings with their defaults, for `--help`.

@@ -179,6 +179,8 @@ fn burnbag(dir: &Path, address: SocketAddr, settings: &[(&str, String)]) -> Comm
         .env("BURNBAG_DATA_DIR", dir.join("data"))
         .env("BURNBAG_LISTEN", address.to_string())
         .env("BURNBAG_RATE", "off")
+        .env("BURNBAG_RATE_TOKEN", "off")
+        .env("BURNBAG_RATE_LINK", "off")
         .envs(settings.iter().map(|(name, value)| (format!("BURNBAG_{name}"), value)));
     command
 }

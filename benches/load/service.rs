@@ -14,6 +14,8 @@ pub async fn open(dir: &Path, listen: SocketAddr, workers: &str, stores: &[(&'st
         ("DATA_DIR", dir.join("data").display().to_string()),
         ("LISTEN", listen.to_string()),
         ("RATE", "off".to_owned()),
+        ("RATE_TOKEN", "off".to_owned()),
+        ("RATE_LINK", "off".to_owned()),
         ("WORKERS", workers.to_owned()),
     ];
     let stores = stores.iter().map(|(name, value)| (*name, value.clone()));

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::source::Source;
 use crate::transfer::quota::{Limits, MOST};
+pub use crate::transfer::rate::Rate;
 
 /// A number of bytes: a whole number, alone or with kB, MB, GB, TB, KiB, MiB, GiB or TiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,21 +58,7 @@ pub(super) fn quota(source: &mut Source) -> Limits {
     }
 }
 
-/// Requests an address may make: `200/s, burst 400`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
-    /// In a second, over time.
-    pub per_second: u32,
-    /// At once.
-    pub burst: u32,
-}
-
-impl Default for Rate {
-    fn default() -> Self {
-        Self { per_second: 200, burst: 400 }
-    }
-}
-
+/// Reads `200/s, burst 400`.
 impl FromStr for Rate {
     type Err = &'static str;
 

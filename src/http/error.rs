@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::extract::Origin;
 use super::negotiate::{Wants, wants};
-use super::{pages, problems};
+use super::{fields, pages, problems};
 use crate::service::ServiceError;
 use crate::transfer::LinkId;
 use crate::transfer::policy::OptionError;
@@ -228,12 +228,12 @@ impl Form {
         let to = response.headers_mut();
         pages::page_headers(to);
         for (name, value) in headers {
-            if *name == ALLOW || *name == CONTENT_RANGE {
+            if [&ALLOW, &CONTENT_RANGE, &fields::POLICY, &fields::LIMIT].contains(&name) {
                 to.insert(name.clone(), value.clone());
             }
         }
         if let Some(after) = problem.retry_after {
-            to.insert(RETRY_AFTER, after.as_secs().max(1).into());
+            to.insert(RETRY_AFTER, fields::seconds(after).into());
         }
         if status == StatusCode::UNAUTHORIZED {
             to.insert(WWW_AUTHENTICATE, self.challenge(problem));

@@ -14,7 +14,7 @@ use super::client::ClientAddress;
 use super::error::{Challenge, Problem};
 use super::pages::Who;
 use super::state::AppState;
-use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, is_token};
+use crate::service::{Asker, Caller, Holder, OpenTransfer, Proof, ServiceError, Standing, is_token};
 use crate::transfer::LinkId;
 
 /// The one parameter of a route, decoded. One that is not UTF-8 names nothing.
@@ -37,6 +37,30 @@ pub(super) struct Origin {
     pub(super) client: ClientAddress,
     /// Who was let in, for the header of a page that says why it went no further.
     pub(super) who: Arc<OnceLock<Who>>,
+    pub(super) consulted: Consulted,
+}
+
+/// What the limit of a token or a link said to this request, for the fields of its answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Consulted(Arc<OnceLock<Standing>>);
+
+impl Consulted {
+    pub(super) fn said(&self) -> Option<&Standing> {
+        self.0.get()
+    }
+
+    /// Lets the request go on, or not.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    fn heed(&self, standing: Option<Standing>) -> Result<(), Problem> {
+        let Some(standing) = standing else { return Ok(()) };
+        let _ = self.0.set(standing);
+        if standing.refused {
+            return Err(Problem::new("rate_limited").retry_after(standing.reset));
+        }
+        Ok(())
+    }
 }
 
 impl Origin {
@@ -102,6 +126,7 @@ impl FromRequestParts<AppState> for Caller {
             Offered::Basic(_) | Offered::Other => Err(ServiceError::TokenInvalid)?,
         };
         origin.who.get_or_init(|| Who::from(&caller));
+        origin.consulted.heed(state.service.count_token(&caller).await?)?;
         Ok(caller)
     }
 }
@@ -127,11 +152,35 @@ pub(super) struct LinkProof {
     pub(super) holder: Holder,
 }
 
-/// What proves `link` below `/d/`: Basic, or else the ticket. A token opens nothing here.
+/// What proves `link` below `/d/`: Basic, or else the ticket. A token opens nothing here. The request is counted for the link.
 ///
 /// # Errors
-/// Nothing usable was offered: `link_secret_required`. What is no secret, or no ticket of this link, opens nothing.
-pub(super) fn link_proof(
+/// Nothing usable was offered: `link_secret_required`. What is no secret, or no ticket of this link, opens nothing. [`count_link`]'s.
+pub(super) async fn link_proof(
+    state: &AppState,
+    headers: &HeaderMap,
+    origin: &Origin,
+    link: LinkId,
+) -> Result<LinkProof, Problem> {
+    let proof = offered_proof(state, headers, origin, link)?;
+    count_link(state, origin, link, &proof.proof).await?;
+    Ok(proof)
+}
+
+/// Counts the request for the link, if it proved itself.
+///
+/// # Errors
+/// `rate_limited`, or the record store's.
+pub(super) async fn count_link(
+    state: &AppState,
+    origin: &Origin,
+    link: LinkId,
+    proof: &Proof,
+) -> Result<(), Problem> {
+    origin.consulted.heed(state.service.count_link(link, proof).await?)
+}
+
+fn offered_proof(
     state: &AppState,
     headers: &HeaderMap,
     origin: &Origin,

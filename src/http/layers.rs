@@ -13,7 +13,8 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::edge::Exchange;
 use super::error::{Form, Problem};
-use super::extract::{Origin, is_cross_site};
+use super::extract::{Consulted, Origin, is_cross_site};
+use super::fields;
 use super::negotiate::link_of;
 use super::options;
 use super::state::AppState;
@@ -32,8 +33,17 @@ pub(super) async fn origin(
 ) -> Response {
     let trace_id = OperationId::generate(state.service.clock.now()).to_string();
     let client = state.proxies.client(exchange.peer().ip(), request.headers());
-    request.extensions_mut().insert(Origin { trace_id: trace_id.clone(), client, who: Arc::default() });
+    let consulted = Consulted::default();
+    request.extensions_mut().insert(Origin {
+        trace_id: trace_id.clone(),
+        client,
+        who: Arc::default(),
+        consulted: consulted.clone(),
+    });
     let mut response = next.run(request).await;
+    if let Some(standing) = consulted.said() {
+        fields::insert(response.headers_mut(), standing);
+    }
     if let Ok(id) = HeaderValue::from_str(&trace_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -13,15 +13,8 @@ use tower_governor::{GovernorError, GovernorLayer};
 
 use super::error::Problem;
 use super::extract::Origin;
-
-/// Requests an address may make: so many a second over time, and so many at once.
-#[derive(Clone, Copy, Debug)]
-pub struct RateLimit {
-    /// In a second, over time; at least 1.
-    pub per_second: u32,
-    /// At once; at least 1.
-    pub burst: u32,
-}
+use super::fields;
+use crate::transfer::rate::Rate;
 
 /// Addresses that were quiet are forgotten so often.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -41,11 +34,11 @@ impl KeyExtractor for ByAddress {
 type Limit = GovernorLayer<ByAddress, NoOpMiddleware, axum::body::Body>;
 
 /// The layer; none lets everything through.
-pub(super) fn layer(rate: Option<RateLimit>) -> tower::util::Either<Limit, tower::layer::util::Identity> {
+pub(super) fn layer(rate: Option<Rate>) -> tower::util::Either<Limit, tower::layer::util::Identity> {
     option_layer(rate.and_then(limit))
 }
 
-fn limit(rate: RateLimit) -> Option<Limit> {
+fn limit(rate: Rate) -> Option<Limit> {
     let config = GovernorConfigBuilder::default()
         .key_extractor(ByAddress)
         .period(Duration::from_secs(1) / rate.per_second.max(1))
@@ -60,14 +53,17 @@ fn limit(rate: RateLimit) -> Option<Limit> {
             limiter.retain_recent();
         }
     });
-    Some(GovernorLayer::new(config).error_handler(refuse))
+    Some(GovernorLayer::new(config).error_handler(move |error| refuse(&error, rate)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
-fn refuse(error: GovernorError) -> Response {
+fn refuse(error: &GovernorError, rate: Rate) -> Response {
     match error {
         GovernorError::TooManyRequests { wait_time, .. } => {
-            Problem::new("rate_limited").retry_after(Duration::from_secs(wait_time)).into_response()
+            // Whole seconds, rounded down.
+            let wait = Duration::from_secs(wait_time + 1);
+            let mut response = Problem::new("rate_limited").retry_after(wait).into_response();
+            fields::write(response.headers_mut(), "address", rate, 0, wait);
+            response
         }
         GovernorError::UnableToExtractKey | GovernorError::Other { .. } => {
             Problem::new("internal").into_response()

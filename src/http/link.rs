@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::edge::Exchange;
 use super::error::Problem;
-use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, link_proof, offered};
+use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, count_link, link_proof, offered};
 use super::negotiate::{Wants, decode, is_navigation, is_tool, wants};
 use super::pages::{self, Index, IndexFile, IndexTransfer};
 use super::state::AppState;
@@ -47,7 +47,7 @@ pub(super) async fn link(
         };
     }
     let link = parse(&text)?;
-    let LinkProof { proof, holder } = link_proof(&state, &headers, &origin, link)?;
+    let LinkProof { proof, holder } = link_proof(&state, &headers, &origin, link).await?;
     let open = state.service.open(link, &proof, &origin.asker()).await?;
     match open.files.as_slice() {
         [one] => file::serve(&state, (&method, &headers), (&origin, &exchange), (&open, one, holder)).await,
@@ -91,6 +91,7 @@ pub(super) async fn ticket(
     let ask = read_ask(is_form, kind.starts_with("application/json"), request).await?;
     let secret = pages::pasted_secret(&ask.secret);
     let proof = Proof::parse(secret).ok_or(Problem::new("link_not_found"))?.with_password(&ask.password);
+    count_link(&state, &origin, link, &proof).await?;
     let open = state.service.open(link, &proof, &origin.asker()).await?;
     let index = index_of(&open);
     let (ticket, until) = state.service.ticket(&open, proof);
@@ -146,7 +147,7 @@ pub(super) async fn index(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let link = parse(&text)?;
-    let LinkProof { proof, .. } = match link_proof(&state, &headers, &origin, link) {
+    let LinkProof { proof, .. } = match link_proof(&state, &headers, &origin, link).await {
         Err(problem) => return without_ticket(problem, &headers, link),
         Ok(proof) => proof,
     };
@@ -173,7 +174,7 @@ pub(super) async fn below(
     let rest = uri.path().strip_prefix("/d/").unwrap_or_default();
     let (link, path) = rest.split_once('/').unwrap_or((rest, ""));
     let link = parse(link)?;
-    let LinkProof { proof, holder } = match link_proof(&state, &headers, &origin, link) {
+    let LinkProof { proof, holder } = match link_proof(&state, &headers, &origin, link).await {
         Err(problem) => return without_ticket(problem, &headers, link),
         Ok(proof) => proof,
     };

@@ -4,6 +4,7 @@ pub mod client;
 pub mod edge;
 pub mod error;
 pub mod extract;
+mod fields;
 pub mod file;
 pub mod incoming;
 pub mod json;

@@ -6,11 +6,12 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::limit::{self, RateLimit};
+use super::limit;
 use super::state::AppState;
 use super::{layers, link, listing, plain, send, session, transfer_page, transfers, unlock};
+use crate::transfer::rate::Rate;
 /// The whole of burnbag's HTTP.
-pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
+pub fn router(state: AppState, rate: Option<Rate>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.
     let routes = Router::new()
         .route("/", get(plain::home).put(send::put).post(send::post))

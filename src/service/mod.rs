@@ -35,6 +35,7 @@ mod passwords;
 mod plan;
 mod purge;
 mod quota;
+mod rates;
 mod refusals;
 mod room;
 mod sending;
@@ -61,6 +62,7 @@ pub use me::{Me, SenderLimits};
 pub use open::{OpenFile, OpenTransfer, Proof};
 pub use passwords::{Passwords, refuse_token};
 pub use quota::QuotaRefusal;
+pub use rates::{Permits, Rates, Standing};
 pub use refusals::{Refusal, Refusals};
 pub use room::Room;
 pub use sending::Sending;
@@ -90,6 +92,8 @@ pub struct Rules {
     pub sweep_min_age: Duration,
     /// Less free room than this, and uploads are refused.
     pub min_free_bytes: u64,
+    /// How many requests may come with one token or link.
+    pub rates: Rates,
     /// Where links point, without a slash at the end.
     pub public_url: String,
 }
@@ -118,6 +122,8 @@ pub struct Service {
     pub due: Bell,
     /// Rung when there is something to relay.
     pub outbox: Bell,
+    /// What this instance took from limits and has not spent yet.
+    pub permits: Permits,
     /// Refusals that are not yet on record.
     pub refusals: Refusals,
     /// The turns at passwords.

@@ -41,6 +41,11 @@ impl Proof {
         };
         Self { said, ..self }
     }
+
+    /// Whether it is this link's. Needs no record: the link's id comes from the secret.
+    pub(super) fn proves(&self, link: LinkId) -> bool {
+        self.0.proves(link.as_bytes())
+    }
 }
 
 /// A transfer that a proved link opens, for the length of one request.

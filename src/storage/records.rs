@@ -8,6 +8,7 @@ use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, S
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, QuotaExceeded, Usage};
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch,
     Transfer, TransferId,
@@ -339,6 +340,13 @@ pub trait RecordStore: Send + Sync {
 
     /// Notes that a token was used.
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes requests from a limit that holds for all who serve from this store, by the rules of [`crate::transfer::rate`]. In a full
+    /// store too: what makes room is counted as well. Nothing of it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; a refusal is an answer.
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError>;
 
     /// An account by its name.
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError>;

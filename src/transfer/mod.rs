@@ -13,6 +13,7 @@ mod name;
 pub mod policy;
 pub mod quota;
 mod ranges;
+pub mod rate;
 mod record;
 pub mod session;
 mod transitions;

@@ -174,6 +174,8 @@ impl InProcess {
                 ("DATA_DIR", dir.path().display().to_string()),
                 ("LISTEN", listen.clone()),
                 ("RATE", "off".to_owned()),
+                ("RATE_TOKEN", "off".to_owned()),
+                ("RATE_LINK", "off".to_owned()),
                 ("WORKERS", workers.to_owned()),
             ],
         };

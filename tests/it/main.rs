@@ -76,6 +76,8 @@ mod quotas_inside;
 mod quotas_redis;
 mod range_texts;
 mod ranges;
+mod rate_limits;
+mod rate_model;
 mod record_contract;
 mod redis_clock;
 mod redis_cluster;

@@ -19,6 +19,7 @@ mod leases;
 mod outbox;
 mod tries;
 mod quotas;
+mod rates;
 mod uploads;
 
 pub type Store = Arc<dyn RecordStore>;
@@ -130,6 +131,11 @@ macro_rules! record_contract {
                 a_name_is_taken_once
                 the_last_use_only_moves_on
                 sessions_that_are_over_are_dropped_and_no_other_token
+            }
+            rates {
+                a_limit_is_the_meters_at_every_step
+                of_many_at_once_a_burst_is_granted
+                each_token_and_link_has_a_limit_of_its_own
             }
         }
     };

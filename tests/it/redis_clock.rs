@@ -18,6 +18,7 @@ use burnbag::transfer::lease::LeaseRequest;
 use burnbag::transfer::session::DeadSession;
 use burnbag::transfer::tries::{Tried, TryAnswer};
 use burnbag::transfer::quota::{Holding, Usage};
+use burnbag::transfer::rate::{Ask, Counted, Rate, Taken};
 use burnbag::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -190,6 +191,9 @@ impl RecordStore for OnTime {
     }
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.now().used(token, at).await
+    }
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        self.now().take(of, rate, ask).await
     }
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
         self.now().account(name).await

@@ -25,6 +25,8 @@ async fn with_small_objects(bucket: &Bucket, parts: u32) -> InProcess {
         ("DATA_DIR", dir.path().display().to_string()),
         ("LISTEN", format!("127.0.0.1:{}", free_port())),
         ("RATE", "off".to_owned()),
+        ("RATE_TOKEN", "off".to_owned()),
+        ("RATE_LINK", "off".to_owned()),
     ];
     let known = ["S3_BUCKET", "S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"];
     settings.extend(known.into_iter().zip(bucket.environment().into_iter().map(|(_, value)| value)));

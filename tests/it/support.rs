@@ -102,8 +102,10 @@ impl Server {
         let mut environment = vec![
             ("BURNBAG_DATA_DIR".to_owned(), dir.path().join("data").display().to_string()),
             ("BURNBAG_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
-            // Tests come from one address; what limits it has a test of its own.
+            // Tests come from one address, with one token; what limits them has tests of its own.
             ("BURNBAG_RATE".to_owned(), "off".to_owned()),
+            ("BURNBAG_RATE_TOKEN".to_owned(), "off".to_owned()),
+            ("BURNBAG_RATE_LINK".to_owned(), "off".to_owned()),
         ];
         environment.extend(stores.settings());
         for (name, value) in settings {

@@ -17,6 +17,7 @@ use crate::transfer::lease::{LeaseOp, LeaseRequest};
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, Usage};
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, EndReason, Event, EventType, LinkId, OperationId, SlotOwner, State, TeamId, TokenId,
     Touch, Transfer, TransferId,
@@ -293,6 +294,10 @@ impl RecordStore for MeasuredRecords {
 
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.time("used", self.inner.used(token, at)).await
+    }
+
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        self.time("take", self.inner.take(of, rate, ask)).await
     }
 
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {

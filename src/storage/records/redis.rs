@@ -18,6 +18,7 @@ use crate::transfer::lease::LeaseRequest;
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, Usage};
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -29,6 +30,7 @@ mod leases;
 mod line;
 mod listener;
 mod outbox;
+mod rates;
 mod room;
 mod scripts;
 mod sessions;
@@ -391,6 +393,10 @@ impl RecordStore for RedisRecords {
 
     async fn used(&self, token: TokenId, at: Timestamp) -> Result<(), StoreError> {
         self.note_use(token, at).await
+    }
+
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        self.take_from(of, rate, ask).await
     }
 
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {

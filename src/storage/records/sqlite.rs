@@ -21,6 +21,7 @@ use crate::transfer::lease::LeaseRequest;
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, Usage};
+use crate::transfer::rate::{Ask, Counted, Rate, Taken};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };
@@ -30,6 +31,7 @@ mod claims;
 mod failure;
 mod leases;
 mod outbox;
+mod rates;
 mod readers;
 mod schema;
 mod sessions;
@@ -67,6 +69,7 @@ pub struct SqliteRecords {
     readers: Arc<readers::Readers>,
     /// Held over a read of the due index, and after a write to a transfer: no claim is made of what was before it.
     claims: Arc<Mutex<claims::Claims>>,
+    meters: rates::Meters,
     clock: Arc<dyn Clock>,
     /// Why nothing is read or written any more.
     damaged: Arc<OnceLock<String>>,
@@ -124,6 +127,7 @@ impl SqliteRecords {
             writer: writer::Writer::start(db, tuning, Arc::clone(&clock), Arc::clone(&damaged))?,
             readers: Arc::new(readers),
             claims: Arc::default(),
+            meters: rates::Meters::default(),
             clock,
             damaged,
         })
@@ -448,6 +452,10 @@ impl RecordStore for SqliteRecords {
             Ok(())
         })
         .await
+    }
+
+    async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError> {
+        Ok(self.meters.take(of, rate, self.clock.now(), ask))
     }
 
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use crate::transfer::rate::Counted;
 use crate::transfer::{AccountId, LinkId, TeamId, TokenId, TransferId};
 
 /// A part of the record store that lies in one hash slot.
@@ -103,6 +104,14 @@ impl Shard {
 
     pub(super) fn token(self, hash: &str) -> String {
         self.key(format_args!("tok:{hash}"))
+    }
+
+    /// What is owed of a limit; gone by itself.
+    pub(super) fn rate(self, of: Counted) -> String {
+        match of {
+            Counted::Token(id) => self.key(format_args!("rate:t:{id}")),
+            Counted::Link(id) => self.key(format_args!("rate:l:{id}")),
+        }
     }
 
     pub(super) fn token_id(self, id: TokenId) -> String {

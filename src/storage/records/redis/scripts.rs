@@ -64,6 +64,8 @@ scripts! {
     USAGE = Writes "usage.lua";
     USED = Writes "used.lua";
     SESSIONS = Frees "sessions.lua";
+    /// In a full Redis too, where what it writes is gone soon: a deletion is counted like any request.
+    RATE = Frees "rate.lua";
     META = Writes "meta.lua";
 }
 
