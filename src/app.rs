@@ -21,11 +21,11 @@ use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
 use crate::metrics::Metrics;
-use crate::service::{Bell, Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind};
+use crate::service::{Bell, Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind, TokenTerms};
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;
-use crate::transfer::access::Account;
+use crate::transfer::access::{Account, Role};
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
 use crate::workers;
@@ -212,13 +212,16 @@ impl App {
         self.config.data_dir.canonicalize().unwrap_or_else(|_| self.config.data_dir.clone())
     }
 
-    /// The only account, if it has no token yet.
+    /// The first admin, if no account has a token yet.
     ///
     /// # Errors
     /// The record store's.
     pub async fn unkeyed_account(&self) -> Result<Option<Account>, ServiceError> {
         let accounts = self.service.records.accounts().await?;
-        Ok(accounts.into_iter().next().filter(|account| !account.keyed))
+        if accounts.iter().any(|account| account.keyed) {
+            return Ok(None);
+        }
+        Ok(accounts.into_iter().find(|account| account.role == Role::Admin))
     }
 
     /// The first token of an account.
@@ -226,7 +229,8 @@ impl App {
     /// # Errors
     /// [`Service::create_token`]'s.
     pub async fn first_token(&self, account: Account) -> Result<Token, ServiceError> {
-        let made = self.service.create_token(account, TokenKind::Usr, None, KeySource::First).await?;
+        let terms = TokenTerms { kind: TokenKind::Usr, scope: None, expires: None };
+        let made = self.service.create_token(account, terms, KeySource::First).await?;
         Ok(made.token)
     }
 

@@ -108,6 +108,13 @@ macro_rules! record_contract {
                 of_two_revocations_at_once_one_conflicts
                 a_name_is_taken_once
                 the_last_use_only_moves_on
+                nothing_of_an_account_is_told_to_another_team
+                of_two_who_take_the_last_admins_away_one_is_refused
+                an_account_is_disabled_enabled_and_removed
+                a_sessions_parent_takes_it_along
+                a_team_is_changed_and_removed_with_all_that_is_in_it
+                live_transfers_of_a_team_are_counted_whoever_owns_them
+                a_team_from_before_versions_is_settled
             }
         }
     };
