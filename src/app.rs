@@ -21,7 +21,9 @@ use crate::http::limit::RateLimit;
 use crate::http::router::router;
 use crate::http::state::AppState;
 use crate::metrics::Metrics;
-use crate::service::{Bell, Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind, TokenTerms};
+use crate::service::{
+    Bell, Buffers, KeySource, Refusals, Room, Rules, Service, ServiceError, TokenKind, TokenTerms,
+};
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -14,7 +13,6 @@ use crate::app::App;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::service::{KeySource, TokenKind, TokenTerms};
-use crate::telemetry;
 use crate::transfer::access::Capability;
 use crate::transfer::policy::parse_duration;
 
@@ -76,11 +74,7 @@ enum Kind {
 
 impl Account {
     async fn open(self) -> anyhow::Result<(App, String)> {
-        let config = Config::load(&self.settings.flags())?;
-        telemetry::start("warn", config.log_format);
-        let app = App::beside(config, Arc::new(SystemClock)).await?;
-        app.service.first_account().await?;
-        Ok((app, self.account))
+        Ok((super::beside(self.settings).await?, self.account))
     }
 }
 

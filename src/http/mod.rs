@@ -1,5 +1,6 @@
 //! HTTP: the connections, and what is said to browsers and tools (DESIGN §10).
 
+mod accounts;
 pub mod client;
 pub mod edge;
 pub mod error;
@@ -20,4 +21,6 @@ pub mod range;
 pub mod router;
 mod send;
 pub mod state;
+mod teams;
+mod tokens;
 mod transfers;

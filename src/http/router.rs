@@ -3,12 +3,13 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
+use axum::routing::{any, delete, get, patch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::limit::{self, RateLimit};
 use super::state::AppState;
-use super::{layers, link, plain, send, transfers};
+use super::{accounts, layers, link, plain, send, teams, tokens, transfers};
+
 /// The whole of burnbag's HTTP.
 pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.
@@ -25,6 +26,12 @@ pub fn router(state: AppState, rate: Option<RateLimit>) -> Router {
         .route("/d/{link}/ticket", get(link::below).post(link::ticket))
         .route("/d/{link}/{*path}", get(link::below))
         .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
+        .route("/api/v1/accounts/{id}", patch(accounts::change).delete(accounts::remove))
+        .route("/api/v1/teams", get(teams::list).post(teams::create))
+        .route("/api/v1/teams/{id}", patch(teams::change).delete(teams::remove))
         .fallback(any(plain::nothing))
         .method_not_allowed_fallback(plain::method)
         .with_state(state.clone());

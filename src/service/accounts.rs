@@ -15,11 +15,9 @@ impl Service {
         let accounts = self.records.accounts().await?;
         let context = self.context_of(By::Operator);
         let change = match accounts.first() {
-            None => AccessChange::first(
-                TeamId::generate(context.now),
-                AccountId::generate(context.now),
-                &context,
-            ),
+            None => {
+                AccessChange::first(TeamId::generate(context.now), AccountId::generate(context.now), &context)
+            }
             // Records from before teams had versions: there was one team.
             Some(first) => match self.records.team(first.team).await? {
                 Some(team) if team.version == 0 => team.settle(accounts, &context),

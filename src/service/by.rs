@@ -29,10 +29,7 @@ impl By<'_> {
     ///
     /// # Errors
     /// [`ServiceError::CapabilityMissing`], with the first one that is missing.
-    pub(super) fn require_all(
-        self,
-        what: impl IntoIterator<Item = Capability>,
-    ) -> Result<(), ServiceError> {
+    pub(super) fn require_all(self, what: impl IntoIterator<Item = Capability>) -> Result<(), ServiceError> {
         what.into_iter().try_for_each(|one| self.require(one))
     }
 

@@ -5,7 +5,7 @@ use super::tokens::seal_token;
 use super::{Service, ServiceError};
 use crate::crypto::{AccountKey, Token, TokenKind};
 use crate::transfer::access::{Account, Capability, FirstAdmin, NewTeam, Team};
-use crate::transfer::quota::Limits;
+use crate::transfer::quota::{Limits, LimitsChange};
 use crate::transfer::{AccountId, TeamId};
 
 /// A team just made.
@@ -77,7 +77,7 @@ impl Service {
         Err(kept_changing())
     }
 
-    /// Another name, other limits. `limits` is given those that are in force.
+    /// Another name, other limits.
     ///
     /// # Errors
     /// [`ServiceError::CapabilityMissing`]; [`ServiceError::NotFound`]; [`ServiceError::Option`] for a name that is none;
@@ -87,7 +87,7 @@ impl Service {
         by: By<'_>,
         id: TeamId,
         name: Option<String>,
-        limits: impl Fn(Limits) -> Limits,
+        limits: LimitsChange,
     ) -> Result<Team, ServiceError> {
         require_teams(by, id)?;
         if let Some(name) = &name {
@@ -98,7 +98,7 @@ impl Service {
             if let Some(name) = &name {
                 refuse_taken(&self.records.all_teams().await?, name, Some(id))?;
             }
-            let limits = limits(team.limits);
+            let limits = limits.of(team.limits);
             if limits == team.limits && name.as_ref().is_none_or(|name| *name == team.name) {
                 return Ok(team);
             }

@@ -90,7 +90,9 @@ impl Service {
         };
         let (token, record) = self.make(&account, &terms, &key, context.now);
         if !self.commit_access(account.add_token(record.clone(), &context)).await? {
-            return Err(ServiceError::Conflict("the account was changed by somebody else meanwhile".to_owned()));
+            return Err(ServiceError::Conflict(
+                "the account was changed by somebody else meanwhile".to_owned(),
+            ));
         }
         Ok(NewToken { token, record, out_of_reach: 0, revoked: 0 })
     }
@@ -291,7 +293,11 @@ impl Service {
     }
 
     /// The account key by an old token, and that token.
-    async fn key_of(&self, account: &Account, old: &Token) -> Result<(AccountKey, TokenRecord), ServiceError> {
+    async fn key_of(
+        &self,
+        account: &Account,
+        old: &Token,
+    ) -> Result<(AccountKey, TokenRecord), ServiceError> {
         let login = self.records.login(old.hash()).await?.ok_or(ServiceError::TokenInvalid)?;
         if login.account.id != account.id || !login.token.stands(self.clock.now().max(login.now)) {
             return Err(ServiceError::TokenInvalid);
@@ -307,7 +313,9 @@ fn require_tokens_of(caller: &Caller, account: AccountId) -> Result<(), ServiceE
     if account != caller.account.id {
         return caller.require(Capability::Accounts);
     }
-    caller.require(Capability::OwnTokens).or_else(|missing| caller.require(Capability::Accounts).map_err(|_| missing))
+    caller
+        .require(Capability::OwnTokens)
+        .or_else(|missing| caller.require(Capability::Accounts).map_err(|_| missing))
 }
 
 fn check_end(terms: &TokenTerms, now: Timestamp) -> Result<(), ServiceError> {

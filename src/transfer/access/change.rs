@@ -46,7 +46,13 @@ pub struct AccessChange {
 
 impl AccessChange {
     pub(super) fn new(context: &Context) -> Self {
-        Self { context: context.clone(), team: None, accounts: Vec::new(), tokens: Vec::new(), events: Vec::new() }
+        Self {
+            context: context.clone(),
+            team: None,
+            accounts: Vec::new(),
+            tokens: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     /// With an event, and what it is about: the log's lines have no field for accounts, tokens and teams.

@@ -13,7 +13,9 @@ use super::{Account, Role, Team, TokenRecord};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AccessRefused {
     /// Nobody could manage the team any more.
-    #[error("{0} is the last admin of its team, and the last admin cannot be removed: make another account an admin first")]
+    #[error(
+        "{0} is the last admin of its team, and the last admin cannot be removed: make another account an admin first"
+    )]
     LastAdmin(String),
     /// Nobody could make teams any more.
     #[error("{0} is the operator's own team, and it cannot be removed")]

@@ -178,8 +178,7 @@ pub async fn nothing_of_an_account_is_told_to_another_team(store: Store, clock: 
     assert!(store.tokens(team(1), ann.id).await.unwrap().is_empty());
     assert_eq!(store.token_of(team(2), token(9).id).await.unwrap().unwrap().account, ann.id);
     assert_eq!(store.token_of(team(1), token(9).id).await.unwrap(), None);
-    let teams: Vec<String> =
-        store.all_teams().await.unwrap().into_iter().map(|team| team.name).collect();
+    let teams: Vec<String> = store.all_teams().await.unwrap().into_iter().map(|team| team.name).collect();
     assert_eq!(teams, ["default", "two"]);
     assert_eq!(store.team(team(3)).await.unwrap(), None);
 }
@@ -202,10 +201,7 @@ pub async fn of_two_who_take_the_last_admins_away_one_is_refused(store: Store, c
     let other = store.account_of(team(1), other.id).await.unwrap().unwrap();
     assert!(other.acts());
     let last = AccessRefused::LastAdmin("bob".to_owned());
-    assert_eq!(
-        other.clone().change(of.clone(), role(Role::Auditor), &system(START)).unwrap_err(),
-        last
-    );
+    assert_eq!(other.clone().change(of.clone(), role(Role::Auditor), &system(START)).unwrap_err(), last);
     assert_eq!(other.remove(of, Vec::new(), &system(START)).unwrap_err(), last);
     let changed = all_events(&store, 1).await.iter().filter(|event| event.kind == E::AccountChanged).count();
     assert_eq!(changed, 1, "what conflicted told nothing");
@@ -240,17 +236,15 @@ pub async fn an_account_is_disabled_enabled_and_removed(store: Store, clock: Man
     let again = further(&store, 10, "bob", Role::Member).await;
     assert_ne!(again.id, bob.id);
     let kinds: Vec<E> = all_events(&store, 1).await.iter().map(|event| event.kind).collect();
-    let expected = [E::AccountChanged, E::AccountChanged, E::AccountRemoved, E::TokenRevoked, E::AccountCreated];
+    let expected =
+        [E::AccountChanged, E::AccountChanged, E::AccountRemoved, E::TokenRevoked, E::AccountCreated];
     assert_eq!(kinds[4..], expected);
 }
 
 pub async fn a_sessions_parent_takes_it_along(store: Store, clock: ManualClock) {
     let mut account = first(&store, &clock).await;
-    let session = |n, parent: u8| TokenRecord {
-        kind: "ses".to_owned(),
-        parent: Some(token(parent).id),
-        ..token(n)
-    };
+    let session =
+        |n, parent: u8| TokenRecord { kind: "ses".to_owned(), parent: Some(token(parent).id), ..token(n) };
     for new in [token(1), token(2), session(3, 1), session(4, 1), session(5, 2)] {
         let change = account.add_token(new, &system(START));
         store.commit_access(change.clone()).await.unwrap();
@@ -288,7 +282,8 @@ pub async fn a_team_is_changed_and_removed_with_all_that_is_in_it(store: Store, 
     let taken = three.clone().change(Some("two".to_owned()), None, &system(START));
     assert!(is_conflict(&store.commit_access(taken).await));
     // An account that is made while its team is removed is refused.
-    let late = Account::create(three.clone(), AccountId::from_bytes([11; 16]), "late", Role::Admin, &system(START));
+    let late =
+        Account::create(three.clone(), AccountId::from_bytes([11; 16]), "late", Role::Admin, &system(START));
     let accounts = store.accounts_of(team(2)).await.unwrap();
     let tokens = store.tokens(team(2), ann.id).await.unwrap();
     let remove = three.remove(accounts, tokens, &system(clock.now())).unwrap();

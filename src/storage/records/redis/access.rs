@@ -30,7 +30,9 @@ impl RedisRecords {
         ask.cmd("HGETALL").arg(SHARD.token(&hex::encode(hash)));
         let fields: HashMap<String, String> = self.read_one(SHARD, &ask).await?;
         let Some(token) = token(&fields)? else { return Ok(None) };
-        let Some(team) = fields.get("team").and_then(|team| team.parse::<TeamId>().ok()) else { return Ok(None) };
+        let Some(team) = fields.get("team").and_then(|team| team.parse::<TeamId>().ok()) else {
+            return Ok(None);
+        };
         let mut ask = redis::pipe();
         ask.cmd("HGET").arg(SHARD.account(token.account)).arg("body");
         ask.cmd("HGET").arg(SHARD.team(team)).arg("body");

@@ -110,7 +110,8 @@ pub(super) fn token(db: &Connection, team: TeamId, id: TokenId) -> Result<Option
 }
 
 pub(super) fn live_transfers(db: &Connection, team: TeamId) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) FROM transfers WHERE team = ?1 AND state IN ('uploading', 'held', 'available')";
+    let sql =
+        "SELECT count(*) FROM transfers WHERE team = ?1 AND state IN ('uploading', 'held', 'available')";
     Ok(db.query_row(sql, [team.as_bytes()], |row| row.get(0))?)
 }
 
