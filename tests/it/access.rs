@@ -218,9 +218,10 @@ async fn the_last_admin_stays_however_two_try_at_once() {
     for _ in 0..5 {
         let (other, token) = admin.account("ann", "admin").await;
         let ann = Api::of(&server, &token);
+        let (of_first, of_other) = (path(&first), path(&other));
         let (one, two) = tokio::join!(
-            admin.patch(&path(&first), json!({"role": "member"})),
-            ann.patch(&path(&other), json!({"role": "member"}))
+            admin.patch(&of_first, json!({"role": "member"})),
+            ann.patch(&of_other, json!({"role": "member"}))
         );
         let mut statuses = [one.0, two.0];
         statuses.sort_unstable();
