@@ -22,12 +22,12 @@ use crate::http::state::AppState;
 use crate::metrics::Metrics;
 use crate::service::{
     Bell, Buffers, KeySource, Passwords, Permits, Rates, Refusals, Room, Rules, Service, ServiceError,
-    TokenKind,
+    TokenKind, TokenTerms,
 };
 use crate::storage::measured::{MeasuredBlobs, MeasuredRecords};
 use crate::storage::{BlobError, RecordStore, Reserve, StoreError};
 use crate::transfer::InstanceId;
-use crate::transfer::access::Account;
+use crate::transfer::access::{Account, Role};
 use crate::transfer::lease::LeaseTimes;
 use crate::transfer::policy::Policy;
 use crate::transfer::quota::{Limits, STEP};
@@ -217,13 +217,16 @@ impl App {
         self.config.data_dir.canonicalize().unwrap_or_else(|_| self.config.data_dir.clone())
     }
 
-    /// The only account, if it has no token yet.
+    /// The first admin, if no account has a token yet.
     ///
     /// # Errors
     /// The record store's.
     pub async fn unkeyed_account(&self) -> Result<Option<Account>, ServiceError> {
         let accounts = self.service.records.accounts().await?;
-        Ok(accounts.into_iter().next().filter(|account| !account.keyed))
+        if accounts.iter().any(|account| account.keyed) {
+            return Ok(None);
+        }
+        Ok(accounts.into_iter().find(|account| account.role == Role::Admin))
     }
 
     /// The first token of an account.
@@ -231,7 +234,8 @@ impl App {
     /// # Errors
     /// [`Service::create_token`]'s.
     pub async fn first_token(&self, account: Account) -> Result<Token, ServiceError> {
-        let made = self.service.create_token(account, TokenKind::Usr, None, KeySource::First).await?;
+        let terms = TokenTerms { kind: TokenKind::Usr, scope: None, expires: None };
+        let made = self.service.create_token(account, terms, KeySource::First).await?;
         Ok(made.token)
     }
 

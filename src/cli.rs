@@ -3,15 +3,23 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::telemetry;
+
+mod account;
 mod adopt;
 mod audit;
 mod doctor;
 mod health;
 mod serve;
+mod team;
 mod token;
 
 /// A secure, ephemeral file-transfer service: encrypted on the way in, gone on time, every touch on record.
@@ -34,6 +42,12 @@ enum Command {
     /// Make, list and revoke the tokens by which accounts prove themselves
     #[command(subcommand)]
     Token(token::Token),
+    /// Make, list, change and remove accounts
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Make, list, change and remove teams
+    #[command(subcommand)]
+    Team(team::Team),
     /// Join a bucket or directory of objects with records that it does not belong to yet
     Adopt(adopt::Adopt),
     /// Check that records and objects belong together, and that what teams use is what their records add up to
@@ -53,6 +67,8 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Health(health) => health.run(),
         Command::Token(token) => token.run(),
+        Command::Account(account) => account.run(),
+        Command::Team(team) => team.run(),
         Command::Adopt(adopt) => adopt.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Audit(audit) => audit.run(),
@@ -78,6 +94,15 @@ fn print(text: impl Display) -> anyhow::Result<()> {
 /// Says something on stderr. Where nobody hears it, it is not said.
 fn tell(text: impl Display) {
     let _ = write!(std::io::stderr().lock(), "{text}");
+}
+
+/// The service's stores, beside it if it runs, with a first account in them.
+async fn beside(settings: serve::Settings) -> anyhow::Result<App> {
+    let config = Config::load(&settings.flags())?;
+    telemetry::start("warn", config.log_format);
+    let app = App::beside(config, Arc::new(SystemClock)).await?;
+    app.service.first_account().await?;
+    Ok(app)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

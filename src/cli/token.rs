@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -13,8 +12,8 @@ use super::serve::Settings;
 use crate::app::App;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::service::{KeySource, TokenKind};
-use crate::telemetry;
+use crate::service::{KeySource, TokenKind, TokenTerms};
+use crate::transfer::access::Capability;
 use crate::transfer::policy::parse_duration;
 
 #[derive(Subcommand)]
@@ -54,9 +53,17 @@ pub(super) struct Create {
     /// It stops after this time, e.g. 90d
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// What it is good for, within what the account's role allows, e.g. transfers.send,tokens.own
+    #[arg(long, value_name = "CAPABILITIES", value_delimiter = ',', value_parser = capability)]
+    scope: Option<Vec<Capability>>,
     /// No old token is left: a new account key. Revokes all older tokens; what was sent before can only be ended
     #[arg(long)]
     reset: bool,
+}
+
+fn capability(text: &str) -> Result<Capability, String> {
+    let words = || Capability::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ");
+    Capability::parse(text).ok_or_else(|| format!("it takes some of {}", words()))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -67,11 +74,7 @@ enum Kind {
 
 impl Account {
     async fn open(self) -> anyhow::Result<(App, String)> {
-        let config = Config::load(&self.settings.flags())?;
-        telemetry::start("warn", config.log_format);
-        let app = App::beside(config, Arc::new(SystemClock)).await?;
-        app.service.first_account().await?;
-        Ok((app, self.account))
+        Ok((super::beside(self.settings).await?, self.account))
     }
 }
 
@@ -101,6 +104,7 @@ impl Create {
             Kind::Usr => TokenKind::Usr,
             Kind::Svc => TokenKind::Svc,
         };
+        let scope = self.scope;
         let (app, name) = self.account.open().await?;
         let account =
             app.service.account(&name).await.with_context(|| format!("there is no account {name:?}"))?;
@@ -113,7 +117,8 @@ impl Create {
             KeySource::First
         };
         let expires = life.map(|life| SystemClock.now().after(life));
-        let made = app.service.create_token(account, kind, expires, source).await?;
+        let terms = TokenTerms { kind, scope, expires };
+        let made = app.service.create_token(account, terms, source).await?;
         if self.reset {
             super::tell(format_args!(
                 "burnbag: {} older tokens are revoked; {} transfers that {name} sent before can now only be ended, not read\n",

@@ -73,6 +73,17 @@ impl Fields {
         self.take(name, "a text", |value| value.as_str().map(str::to_owned))
     }
 
+    /// An object in the object.
+    ///
+    /// # Errors
+    /// As [`Fields::take`].
+    pub fn object(&mut self, name: &'static str) -> Result<Option<Self>, Problem> {
+        self.take(name, "an object", |value| {
+            let pairs = value.as_object()?.iter();
+            Some(Self(pairs.map(|(name, value)| (name.clone(), value.clone())).collect()))
+        })
+    }
+
     /// Whether a field was given, null or not.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(field, _)| field == name)

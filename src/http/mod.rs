@@ -1,5 +1,6 @@
 //! HTTP: the connections, and what is said to browsers and tools (DESIGN §10).
 
+mod accounts;
 pub mod client;
 pub mod edge;
 pub mod error;
@@ -23,6 +24,8 @@ pub mod router;
 mod send;
 mod session;
 pub mod state;
+mod teams;
+mod tokens;
 mod transfer_page;
 mod transfers;
 mod unlock;

@@ -3,13 +3,16 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::limit;
 use super::state::AppState;
-use super::{layers, link, listing, plain, send, session, transfer_page, transfers, unlock};
+use super::{
+    accounts, layers, link, listing, plain, send, session, teams, tokens, transfer_page, transfers, unlock,
+};
 use crate::transfer::rate::Rate;
+
 /// The whole of burnbag's HTTP.
 pub fn router(state: AppState, rate: Option<Rate>) -> Router {
     // A PUT takes any one segment at the root, so that no file's name collides with a route.
@@ -34,6 +37,12 @@ pub fn router(state: AppState, rate: Option<Rate>) -> Router {
         .route("/api/v1/transfers", get(listing::list))
         .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
         .route("/api/v1/transfers/{id}/links/{link}/unlock", post(unlock::unlock))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
+        .route("/api/v1/accounts/{id}", patch(accounts::change).delete(accounts::remove))
+        .route("/api/v1/teams", get(teams::list).post(teams::create))
+        .route("/api/v1/teams/{id}", patch(teams::change).delete(teams::remove))
         .fallback(any(plain::nothing))
         .method_not_allowed_fallback(plain::method)
         .with_state(state.clone());

@@ -1,59 +1,38 @@
-//! Accounts and their tokens (DESIGN §6 "Account key", §12).
+//! Accounts: who they are and what they may do (DESIGN §11).
 
+use super::by::{By, TRIES, check_name, kept_changing};
 use super::{Service, ServiceError};
-use crate::clock::Timestamp;
-pub use crate::crypto::TokenKind;
-use crate::crypto::{AccountKey, Token, open_account_key, wrap_account_key};
 use crate::storage::StoreError;
-use crate::transfer::access::{AccessChange, Account, TokenRecord};
-use crate::transfer::{AccountId, Actor, Context, Sealed, TeamId, TokenId};
-use zeroize::Zeroizing;
-
-/// How a new token comes by the account key.
-pub enum KeySource {
-    /// The account has none yet: this first token gives it one.
-    First,
-    /// The text of an old token of the account, which this caller presents.
-    Token(Zeroizing<String>),
-    /// A new key: every older token is revoked, and what was sent before can only be ended.
-    Reset,
-}
-
-/// A token just made. Its text is shown once.
-pub struct NewToken {
-    /// The token.
-    pub token: Token,
-    /// Its id.
-    pub id: TokenId,
-    /// Transfers that can be ended, not read, since the account key is a new one.
-    pub out_of_reach: u64,
-    /// Older tokens that were revoked.
-    pub revoked: usize,
-}
+use crate::transfer::access::{AccessChange, Account, AccountChange, Capability, Role};
+use crate::transfer::{AccountId, TeamId};
 
 impl Service {
-    fn operator(&self) -> Context {
-        self.context(Actor::Operator, &super::Asker::default())
-    }
-
     /// Makes team `default` and account `admin` where there is no account yet. True if it did.
     ///
     /// # Errors
     /// The record store's.
     pub async fn first_account(&self) -> Result<bool, ServiceError> {
-        if !self.records.accounts().await?.is_empty() {
-            return Ok(false);
-        }
-        let context = self.operator();
-        let (team, account) = (TeamId::generate(context.now), AccountId::generate(context.now));
-        match self.records.commit_access(AccessChange::first(team, account, &context)).await {
-            Ok(()) => Ok(true),
+        let accounts = self.records.accounts().await?;
+        let context = self.context_of(By::Operator);
+        let change = match accounts.first() {
+            None => {
+                AccessChange::first(TeamId::generate(context.now), AccountId::generate(context.now), &context)
+            }
+            // Records from before teams had versions: there was one team.
+            Some(first) => match self.records.team(first.team).await? {
+                Some(team) if team.version == 0 => team.settle(accounts, &context),
+                _ => return Ok(false),
+            },
+        };
+        let made = change.accounts().iter().any(|part| part.expected().is_none());
+        match self.records.commit_access(change).await {
+            Ok(()) => Ok(made),
             Err(StoreError::Conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The account of this name.
+    /// The account of this name, for the operator.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`].
@@ -61,114 +40,115 @@ impl Service {
         self.records.account(name).await?.ok_or(ServiceError::NotFound)
     }
 
-    /// A new token of an account.
+    /// The accounts of a team, by name.
     ///
     /// # Errors
-    /// [`ServiceError::TokenInvalid`] if the old token is not one of this account's that stands;
-    /// [`ServiceError::Conflict`] if the account has a key and no old token is presented, if the new one would outlast the
-    /// old one, or if the account has changed meanwhile.
-    pub async fn create_token(
-        &self,
-        account: Account,
-        kind: TokenKind,
-        expires: Option<Timestamp>,
-        source: KeySource,
-    ) -> Result<NewToken, ServiceError> {
-        let context = self.operator();
-        let mut out_of_reach = 0;
-        let mut revoked = 0;
-        let (key, resets) = match source {
-            KeySource::First if account.keyed => {
-                return Err(ServiceError::Conflict(
-                    "the account has a token already: an old token of it is needed for a new one".to_owned(),
-                ));
-            }
-            KeySource::First => (AccountKey::generate(), false),
-            KeySource::Token(old) => {
-                let old = Token::parse(&old).ok_or(ServiceError::TokenInvalid)?;
-                let (key, end) = self.key_of(&account, &old).await?;
-                if end.is_some_and(|end| expires.is_none_or(|new| new > end)) {
-                    let end = end.unwrap_or_default();
-                    return Err(ServiceError::Conflict(format!(
-                        "the old token ends at {end}, and a new one made with it ends no later: give it an end with --expires"
-                    )));
-                }
-                (key, false)
-            }
-            KeySource::Reset => (AccountKey::generate(), account.keyed),
-        };
-        let token = Token::generate(kind);
-        let id = TokenId::generate(context.now);
-        let wrapped = wrap_account_key(&self.keks, &token, account.id.as_bytes(), id.as_bytes(), &key);
-        let record = TokenRecord {
-            id,
-            account: account.id,
-            kind: kind_word(kind).to_owned(),
-            hash: token.hash(),
-            wrapped: Sealed(wrapped),
-            scope: None,
-            parent: None,
-            created: context.now,
-            expires,
-            revoked: None,
-            last_used: None,
-        };
-        let change = if resets {
-            let old = self.records.tokens(account.id).await?;
-            revoked = old.iter().filter(|old| old.revoked.is_none()).count();
-            out_of_reach = self.records.live_transfers(account.team, account.id).await?;
-            account.reset(record, old, &context)
-        } else {
-            account.add_token(record, &context)
-        };
-        self.records.commit_access(change).await?;
-        self.outbox.ring();
-        Ok(NewToken { token, id, out_of_reach, revoked })
+    /// [`ServiceError::CapabilityMissing`]; [`ServiceError::NotFound`] for another team.
+    pub async fn accounts(&self, by: By<'_>, team: TeamId) -> Result<Vec<Account>, ServiceError> {
+        by.require_team(team)?;
+        by.require(Capability::Accounts)?;
+        Ok(self.records.accounts_of(team).await?)
     }
 
-    /// The account key by an old token, and the end of that token.
-    async fn key_of(
+    /// A further account of a team. It has no token yet.
+    ///
+    /// # Errors
+    /// [`ServiceError::CapabilityMissing`], also for a role that may do what the caller may not;
+    /// [`ServiceError::Option`] for a name that is none; [`ServiceError::Conflict`] for one that is taken.
+    pub async fn create_account(
         &self,
-        account: &Account,
-        old: &Token,
-    ) -> Result<(AccountKey, Option<Timestamp>), ServiceError> {
-        let login = self.records.login(old.hash()).await?.ok_or(ServiceError::TokenInvalid)?;
-        if login.account.id != account.id || !login.token.stands(self.clock.now().max(login.now)) {
-            return Err(ServiceError::TokenInvalid);
+        by: By<'_>,
+        team: TeamId,
+        name: &str,
+        role: Role,
+    ) -> Result<Account, ServiceError> {
+        by.require_team(team)?;
+        by.require(Capability::Accounts)?;
+        check_name("name", name)?;
+        for _ in 0..TRIES {
+            let team = self.team(team).await?;
+            by.require_all(team.reaches(role.capabilities()))?;
+            self.require_free_account_name(name).await?;
+            let context = self.context_of(by);
+            let id = AccountId::generate(context.now);
+            let change = Account::create(team, id, name, role, &context);
+            let account = made(&change);
+            if self.commit_access(change).await? {
+                return account;
+            }
         }
-        let (id, token) = (account.id.as_bytes(), login.token.id);
-        let key = open_account_key(&self.keks, old, id, token.as_bytes(), &login.token.wrapped.0)?;
-        Ok((key, login.token.expires))
+        Err(kept_changing())
     }
 
-    /// The tokens of an account, without anything that could prove it.
+    /// Another role, or whether it is let in: it holds with the next request of every token of the account.
     ///
     /// # Errors
-    /// The record store's.
-    pub async fn tokens(&self, account: &Account) -> Result<Vec<TokenRecord>, ServiceError> {
-        Ok(self.records.tokens(account.id).await?)
+    /// [`ServiceError::CapabilityMissing`], also for a role that may do what the caller may not;
+    /// [`ServiceError::NotFound`]; [`ServiceError::Conflict`] for the last admin.
+    pub async fn change_account(
+        &self,
+        by: By<'_>,
+        team: TeamId,
+        id: AccountId,
+        what: AccountChange,
+    ) -> Result<Account, ServiceError> {
+        by.require_team(team)?;
+        by.require(Capability::Accounts)?;
+        for _ in 0..TRIES {
+            let team = self.team(team).await?;
+            let account = self.account_of(team.id, id).await?;
+            if let Some(role) = what.role {
+                by.require_all(team.reaches(role.capabilities()))?;
+            }
+            let same = what.role.is_none_or(|role| role == account.role)
+                && what.disabled.is_none_or(|disabled| disabled == account.disabled.is_some());
+            if same {
+                return Ok(account);
+            }
+            let change = account.change(team, what, &self.context_of(by))?;
+            let account = made(&change);
+            if self.commit_access(change).await? {
+                return account;
+            }
+        }
+        Err(kept_changing())
     }
 
-    /// Takes a token back; repeated, it succeeds again.
+    /// Takes an account away, and all of its tokens. What it sent lives on to its deadline.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] if the account has no such token.
-    pub async fn revoke_token(&self, account: Account, id: TokenId) -> Result<(), ServiceError> {
-        let tokens = self.records.tokens(account.id).await?;
-        let token = tokens.into_iter().find(|token| token.id == id).ok_or(ServiceError::NotFound)?;
-        if token.revoked.is_some() {
+    /// [`ServiceError::CapabilityMissing`]; [`ServiceError::NotFound`], also when it is gone already;
+    /// [`ServiceError::Conflict`] for the last admin.
+    pub async fn remove_account(&self, by: By<'_>, team: TeamId, id: AccountId) -> Result<(), ServiceError> {
+        by.require_team(team)?;
+        by.require(Capability::Accounts)?;
+        for _ in 0..TRIES {
+            let team = self.team(team).await?;
+            let account = self.account_of(team.id, id).await?;
+            let tokens = self.records.tokens(team.id, id).await?;
+            if self.commit_access(account.remove(team, tokens, &self.context_of(by))?).await? {
+                return Ok(());
+            }
+        }
+        Err(kept_changing())
+    }
+
+    pub(super) async fn account_of(&self, team: TeamId, id: AccountId) -> Result<Account, ServiceError> {
+        self.records.account_of(team, id).await?.ok_or(ServiceError::NotFound)
+    }
+
+    /// # Errors
+    /// [`ServiceError::Conflict`]. The commit refuses it too, for who was faster.
+    pub(super) async fn require_free_account_name(&self, name: &str) -> Result<(), ServiceError> {
+        if self.records.account(name).await?.is_none() {
             return Ok(());
         }
-        self.records.commit_access(account.revoke_token(token, &self.operator())).await?;
-        self.outbox.ring();
-        Ok(())
+        Err(ServiceError::Conflict(format!("there is an account {name} already: choose another name")))
     }
 }
 
-const fn kind_word(kind: TokenKind) -> &'static str {
-    match kind {
-        TokenKind::Usr => "usr",
-        TokenKind::Svc => "svc",
-        TokenKind::Ses => "ses",
-    }
+/// The account that a change makes or changes.
+fn made(change: &AccessChange) -> Result<Account, ServiceError> {
+    let part = change.accounts().first();
+    part.map(|part| part.record().clone()).ok_or(ServiceError::NotFound)
 }

@@ -140,6 +140,12 @@ impl From<CryptoError> for ServiceError {
     }
 }
 
+impl From<crate::transfer::access::AccessRefused> for ServiceError {
+    fn from(error: crate::transfer::access::AccessRefused) -> Self {
+        Self::Conflict(error.to_string())
+    }
+}
+
 impl From<InvalidTransition> for ServiceError {
     fn from(error: InvalidTransition) -> Self {
         match error {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Asker, Service, ServiceError};
 use crate::clock::Timestamp;
 use crate::crypto::{AccountKey, Token, open_account_key};
+use crate::storage::records::Login;
 use crate::transfer::Actor;
 use crate::transfer::access::{Account, Capability, Team, TokenRecord};
 
@@ -56,21 +57,30 @@ pub fn is_token(text: &str) -> bool {
     Token::looks_like(text)
 }
 
+/// Nothing of it was taken away: not the token, not the account, not its team.
+fn is_let_in(login: &Login, now: Timestamp) -> bool {
+    login.token.stands(now) && login.account.acts() && login.team.removed.is_none()
+}
+
 /// What runs long notices a revoked token within this time (DESIGN §11).
 const SEEN_FOR: Duration = Duration::from_secs(10);
 
 impl Service {
-    /// Asks again whether the caller's token stands, if the last answer is 10 seconds old.
+    /// Asks again whether the caller may still send, if the last answer is 10 seconds old.
     ///
     /// # Errors
-    /// [`ServiceError::TokenInvalid`] once it was revoked or its end came.
+    /// [`ServiceError::TokenInvalid`] once the token was revoked or its end came, or account or team were disabled or removed;
+    /// [`ServiceError::CapabilityMissing`] once the account may not send any more.
     pub(super) async fn still_stands(&self, caller: &Caller, now: Timestamp) -> Result<(), ServiceError> {
         if now.since(Timestamp::from_millis(caller.seen.load(Ordering::Relaxed))) < SEEN_FOR {
             return Ok(());
         }
         let login = self.records.login(caller.hash).await?.ok_or(ServiceError::TokenInvalid)?;
-        if !login.token.stands(now.max(login.now)) {
+        if !is_let_in(&login, now.max(login.now)) {
             return Err(ServiceError::TokenInvalid);
+        }
+        if !login.account.may(&login.team, &login.token, Capability::Send) {
+            return Err(ServiceError::CapabilityMissing(Capability::Send));
         }
         caller.seen.store(now.as_millis(), Ordering::Relaxed);
         Ok(())
@@ -81,7 +91,7 @@ impl Service {
         let token = Token::parse(token).ok_or(ServiceError::TokenInvalid)?;
         let login = self.records.login(token.hash()).await?.ok_or(ServiceError::TokenInvalid)?;
         let now = self.clock.now().max(login.now);
-        if !login.token.stands(now) {
+        if !is_let_in(&login, now) {
             return Err(ServiceError::TokenInvalid);
         }
         let (account, id) = (login.account.id, login.token.id);

@@ -145,7 +145,7 @@ const fn reason(error: &ServiceError) -> &'static str {
         ServiceError::LengthMismatch { .. } => "length_mismatch",
         ServiceError::Full(_) => "storage_full",
         ServiceError::BuffersBusy => "buffers_busy",
-        ServiceError::TokenInvalid => "token_invalid",
+        ServiceError::TokenInvalid | ServiceError::CapabilityMissing(_) => "token_invalid",
         _ => "failed",
     }
 }

@@ -348,14 +348,30 @@ pub trait RecordStore: Send + Sync {
     /// [`StoreError::Unavailable`]; a refusal is an answer.
     async fn take(&self, of: Counted, rate: Rate, ask: Ask) -> Result<Taken, StoreError>;
 
-    /// An account by its name.
+    /// A team. One that was removed is none, here and below.
+    async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError>;
+
+    /// Every team, by name.
+    async fn all_teams(&self) -> Result<Vec<Team>, StoreError>;
+
+    /// An account by its name. For the operator alone: whoever asks for others has a team. One that was removed is none, here and
+    /// below.
     async fn account(&self, name: &str) -> Result<Option<Account>, StoreError>;
 
-    /// Every account.
+    /// Every account, by name. For the operator alone.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
 
-    /// The tokens of an account, oldest first, revoked ones too.
-    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError>;
+    /// An account of a team.
+    async fn account_of(&self, team: TeamId, id: AccountId) -> Result<Option<Account>, StoreError>;
+
+    /// The accounts of a team, by name.
+    async fn accounts_of(&self, team: TeamId) -> Result<Vec<Account>, StoreError>;
+
+    /// A token of an account of a team, be it revoked.
+    async fn token_of(&self, team: TeamId, id: TokenId) -> Result<Option<TokenRecord>, StoreError>;
+
+    /// The tokens of an account of a team, oldest first, revoked ones too.
+    async fn tokens(&self, team: TeamId, account: AccountId) -> Result<Vec<TokenRecord>, StoreError>;
 
     /// How many live transfers an account owns.
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError>;
@@ -377,9 +393,9 @@ pub trait RecordStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<TransferId>, StoreError>;
 
-    /// Applies a change of teams, accounts and tokens with its events.
+    /// Applies a change of teams, accounts and tokens with its events in one atomic step. Sent again it answers that it is applied.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`].
+    /// [`StoreError::Conflict`] if one of its parts has another version, or its name is another's.
     async fn commit_access(&self, change: AccessChange) -> Result<(), StoreError>;
 }

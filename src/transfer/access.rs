@@ -3,11 +3,30 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::capability::{Capability, Role};
-use super::event::{Context, Event, EventType};
-use super::id::{AccountId, OperationId, TeamId, TokenId};
+use super::id::{AccountId, TeamId, TokenId};
 use super::quota::Limits;
 use super::record::Sealed;
 use crate::clock::Timestamp;
+
+mod change;
+mod transitions;
+
+pub use change::{AccessChange, Part};
+pub use transitions::{AccessRefused, AccountChange, FirstAdmin, NewTeam};
+
+/// What a name of a team or an account is, as the end of the sentence "name is …".
+pub const NAME_FORM: &str =
+    "1 to 64 characters of a-z, 0-9, '.', '_' and '-', and begins with a letter or a digit";
+
+/// Whether a team or an account can have this name. See [`NAME_FORM`].
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= 64
+        && bytes.first().is_some_and(plain)
+        && bytes.iter().all(|byte| plain(byte) || b"._-".contains(byte))
+}
 
 /// A team: who owns transfers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,15 +76,30 @@ pub struct Account {
     /// Since when none of its tokens is let in; absent: they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Timestamp>,
+    /// When it was removed. Its name is free again; the record stays, since transfers and the audit log name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
+}
+
+impl Team {
+    /// Which of these its accounts can have: [`Capability::Teams`] only those of the operator's team.
+    pub fn reaches(&self, what: &[Capability]) -> impl Iterator<Item = Capability> {
+        what.iter().copied().filter(|what| *what != Capability::Teams || self.operator)
+    }
 }
 
 impl Account {
+    /// Neither disabled nor removed.
+    #[must_use]
+    pub const fn acts(&self) -> bool {
+        self.disabled.is_none() && self.removed.is_none()
+    }
+
     /// Whether an account with this token may do it: its role, in its team, and the token's own scope allow it.
     #[must_use]
     pub fn may(&self, team: &Team, token: &TokenRecord, what: Capability) -> bool {
-        let reaches = what != Capability::Teams || team.operator;
         let scoped = token.scope.as_ref().is_none_or(|scope| scope.contains(&what));
-        reaches && scoped && self.role.capabilities().contains(&what)
+        scoped && team.reaches(self.role.capabilities()).any(|one| one == what)
     }
 }
 
@@ -107,148 +141,5 @@ impl TokenRecord {
     #[must_use]
     pub fn stands(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
-    }
-}
-
-/// A decided change of teams, accounts and tokens, to be committed with its events in one atomic step.
-#[derive(Clone, Debug)]
-#[must_use = "a change does nothing until it is committed"]
-pub struct AccessChange {
-    operation: OperationId,
-    team: Option<Team>,
-    account: Account,
-    expected: Option<u64>,
-    tokens: Vec<TokenRecord>,
-    events: Vec<Event>,
-}
-
-impl AccessChange {
-    /// Under which the change can be sent again.
-    #[must_use]
-    pub const fn operation(&self) -> OperationId {
-        self.operation
-    }
-
-    /// A team made new.
-    #[must_use]
-    pub const fn team(&self) -> Option<&Team> {
-        self.team.as_ref()
-    }
-
-    /// The account after the change.
-    #[must_use]
-    pub const fn account(&self) -> &Account {
-        &self.account
-    }
-
-    /// The version that the store must hold; absent: there must be no account of that name.
-    #[must_use]
-    pub const fn expected(&self) -> Option<u64> {
-        self.expected
-    }
-
-    /// Tokens made or changed.
-    #[must_use]
-    pub fn tokens(&self) -> &[TokenRecord] {
-        &self.tokens
-    }
-
-    /// The events.
-    #[must_use]
-    pub fn events(&self) -> &[Event] {
-        &self.events
-    }
-
-    /// The first account of an empty store, an admin without a key, with the team that it belongs to.
-    pub fn first(team: TeamId, account: AccountId, context: &Context) -> Self {
-        let now = context.now;
-        Self {
-            operation: context.operation,
-            team: Some(Team {
-                id: team,
-                name: "default".to_owned(),
-                shard: 0,
-                created: now,
-                version: 1,
-                operator: true,
-                admins: vec![account],
-                limits: Limits::default(),
-                removed: None,
-            }),
-            account: Account {
-                id: account,
-                team,
-                name: "admin".to_owned(),
-                role: Role::Admin,
-                version: 1,
-                created: now,
-                keyed: false,
-                disabled: None,
-            },
-            expected: None,
-            tokens: Vec::new(),
-            events: vec![
-                context.event(0, EventType::TeamCreated),
-                context.event(1, EventType::AccountCreated),
-            ],
-        }
-    }
-}
-
-impl Account {
-    /// A further account of the same team, without a key until its first token.
-    pub fn create(team: TeamId, id: AccountId, name: &str, role: Role, context: &Context) -> AccessChange {
-        let account = Self {
-            id,
-            team,
-            name: name.to_owned(),
-            role,
-            version: 1,
-            created: context.now,
-            keyed: false,
-            disabled: None,
-        };
-        let events = vec![context.event(0, EventType::AccountCreated)];
-        AccessChange {
-            operation: context.operation,
-            team: None,
-            account,
-            expected: None,
-            tokens: Vec::new(),
-            events,
-        }
-    }
-
-    /// A token more; the first one gives the account its key.
-    pub fn add_token(mut self, token: TokenRecord, context: &Context) -> AccessChange {
-        self.keyed = true;
-        self.changed(context, vec![token], vec![context.event(0, EventType::TokenCreated)])
-    }
-
-    /// Takes a token back.
-    pub fn revoke_token(self, mut token: TokenRecord, context: &Context) -> AccessChange {
-        token.revoked = Some(context.now);
-        self.changed(context, vec![token], vec![context.event(0, EventType::TokenRevoked)])
-    }
-
-    /// A new account key under a new token; every older token in `old` is revoked in the same step.
-    pub fn reset(mut self, token: TokenRecord, old: Vec<TokenRecord>, context: &Context) -> AccessChange {
-        self.keyed = true;
-        let mut events =
-            vec![context.event(0, EventType::AccountReset), context.event(1, EventType::TokenCreated)];
-        let mut tokens = vec![token];
-        for mut old in old.into_iter().filter(|old| old.revoked.is_none()) {
-            old.revoked = Some(context.now);
-            tokens.push(old);
-            events.push(context.event(events.len(), EventType::TokenRevoked));
-        }
-        self.changed(context, tokens, events)
-    }
-
-    fn changed(mut self, context: &Context, tokens: Vec<TokenRecord>, events: Vec<Event>) -> AccessChange {
-        let expected = self.version;
-        self.version = self.version.saturating_add(1);
-        let operation = context.operation;
-        AccessChange { operation, team: None, account: self, expected: Some(expected), tokens, events }
     }
 }

@@ -81,8 +81,16 @@ event_types! {
     AccountCreated = "account.created",
     /// An account got a new account key; what it owned before can only be ended.
     AccountReset = "account.reset",
+    /// An account got another role, or was disabled or enabled.
+    AccountChanged = "account.changed",
+    /// An account was removed.
+    AccountRemoved = "account.removed",
     /// A team was made.
     TeamCreated = "team.created",
+    /// A team got another name or other limits.
+    TeamChanged = "team.changed",
+    /// A team was removed.
+    TeamRemoved = "team.removed",
     /// A token was refused.
     LoginRefused = "login.refused",
     /// The sweep deleted an object that no record knows.

@@ -177,7 +177,11 @@ impl fmt::Debug for Settled {
     }
 }
 
-fn parse_expires(text: &str) -> Result<Expires, OptionError> {
+/// A time to live, or an instant.
+///
+/// # Errors
+/// [`OptionError::Invalid`] for any other text, and for no time at all.
+pub fn parse_expires(text: &str) -> Result<Expires, OptionError> {
     let invalid = || OptionError::Invalid {
         field: "expires",
         expected: "a time to live such as 90s, 2h or 7d, or an instant such as 2030-01-31T18:00:00Z"

@@ -4,6 +4,47 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{State, Transfer};
 
+/// A limit that is set, or taken away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewLimit(Option<u64>);
+
+impl NewLimit {
+    /// No limit of the team's own.
+    pub const NONE: Self = Self(None);
+
+    /// None for 0 and for what is above [`MOST`].
+    #[must_use]
+    pub fn of(number: u64) -> Option<Self> {
+        (1..=MOST).contains(&number).then_some(Self(Some(number)))
+    }
+}
+
+/// Which limits become others. Absent: it stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(missing_docs, reason = "as in Limits")]
+pub struct LimitsChange {
+    pub bytes: Option<NewLimit>,
+    pub transfers: Option<NewLimit>,
+    pub uploads: Option<NewLimit>,
+    pub file_bytes: Option<NewLimit>,
+    pub expires: Option<NewLimit>,
+}
+
+impl LimitsChange {
+    /// The limits after it.
+    #[must_use]
+    pub fn of(self, old: Limits) -> Limits {
+        let new = |new: Option<NewLimit>, old| new.map_or(old, |NewLimit(limit)| limit);
+        Limits {
+            bytes: new(self.bytes, old.bytes),
+            transfers: new(self.transfers, old.transfers),
+            uploads: new(self.uploads, old.uploads),
+            file_bytes: new(self.file_bytes, old.file_bytes),
+            expires: new(self.expires, old.expires),
+        }
+    }
+}
+
 /// What a team may hold; absent: what the operator set for all teams, or no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +92,7 @@ impl Quantity {
     }
 }
 
-/// The most that may be held where nothing less is said: sums up to this are exact in every store.
+/// The highest limit, and the most that may be held where there is none: every store keeps all up to it exactly.
 pub const MOST: u64 = 1 << 53;
 
 /// What is reserved at a time for an upload that does not say how much will come, in bytes.

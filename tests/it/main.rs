@@ -8,6 +8,9 @@
     reason = "tests"
 )]
 
+mod access;
+mod access_cli;
+mod access_instances;
 mod aftermath;
 mod architecture;
 mod audit_log;

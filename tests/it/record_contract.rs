@@ -131,6 +131,12 @@ macro_rules! record_contract {
                 a_name_is_taken_once
                 the_last_use_only_moves_on
                 sessions_that_are_over_are_dropped_and_no_other_token
+                nothing_of_an_account_is_told_to_another_team
+                of_two_who_take_the_last_admins_away_one_is_refused
+                an_account_is_disabled_enabled_and_removed
+                a_sessions_parent_takes_it_along
+                a_team_is_changed_and_removed_with_all_that_is_in_it
+                a_team_from_before_versions_is_settled
             }
             rates {
                 a_limit_is_the_meters_at_every_step

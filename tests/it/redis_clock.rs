@@ -13,7 +13,7 @@ use burnbag::storage::records::{
     Claim, Claimed, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Place, Record, StoreRoom,
 };
 use burnbag::storage::{RecordStore, StoreError};
-use burnbag::transfer::access::{AccessChange, Account, TokenRecord};
+use burnbag::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
 use burnbag::transfer::session::DeadSession;
 use burnbag::transfer::tries::{Tried, TryAnswer};
@@ -201,8 +201,23 @@ impl RecordStore for OnTime {
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         self.now().accounts().await
     }
-    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
-        self.now().tokens(account).await
+    async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError> {
+        self.now().team(id).await
+    }
+    async fn all_teams(&self) -> Result<Vec<Team>, StoreError> {
+        self.now().all_teams().await
+    }
+    async fn account_of(&self, team: TeamId, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.now().account_of(team, id).await
+    }
+    async fn accounts_of(&self, team: TeamId) -> Result<Vec<Account>, StoreError> {
+        self.now().accounts_of(team).await
+    }
+    async fn token_of(&self, team: TeamId, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.now().token_of(team, id).await
+    }
+    async fn tokens(&self, team: TeamId, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
+        self.now().tokens(team, account).await
     }
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {
         self.now().live_transfers(team, account).await

@@ -12,7 +12,7 @@ use crate::storage::records::{
     Claim, Claimed, Heard, LeaseAnswer, Login, Opening, OutboxEntry, OutboxLength, Place, Record,
     RecordStore, StoreError, StoreRoom,
 };
-use crate::transfer::access::{AccessChange, Account, TokenRecord};
+use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
@@ -308,8 +308,28 @@ impl RecordStore for MeasuredRecords {
         self.time("accounts", self.inner.accounts()).await
     }
 
-    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
-        self.time("tokens", self.inner.tokens(account)).await
+    async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError> {
+        self.time("team", self.inner.team(id)).await
+    }
+
+    async fn all_teams(&self) -> Result<Vec<Team>, StoreError> {
+        self.time("all_teams", self.inner.all_teams()).await
+    }
+
+    async fn account_of(&self, team: TeamId, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.time("account_of", self.inner.account_of(team, id)).await
+    }
+
+    async fn accounts_of(&self, team: TeamId) -> Result<Vec<Account>, StoreError> {
+        self.time("accounts_of", self.inner.accounts_of(team)).await
+    }
+
+    async fn token_of(&self, team: TeamId, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.time("token_of", self.inner.token_of(team, id)).await
+    }
+
+    async fn tokens(&self, team: TeamId, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
+        self.time("tokens", self.inner.tokens(team, account)).await
     }
 
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {

@@ -407,8 +407,28 @@ impl RecordStore for RedisRecords {
         self.read_accounts().await
     }
 
-    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
-        self.read_tokens(account).await
+    async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError> {
+        self.read_team(id).await
+    }
+
+    async fn all_teams(&self) -> Result<Vec<Team>, StoreError> {
+        self.read_teams().await
+    }
+
+    async fn account_of(&self, team: TeamId, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.read_account_of(team, id).await
+    }
+
+    async fn accounts_of(&self, team: TeamId) -> Result<Vec<Account>, StoreError> {
+        self.read_accounts_of(team).await
+    }
+
+    async fn token_of(&self, team: TeamId, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.read_token_of(team, id).await
+    }
+
+    async fn tokens(&self, team: TeamId, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
+        self.read_tokens(team, account).await
     }
 
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::storage::Reserve;
-use crate::transfer::access::{AccessChange, Account, TokenRecord};
+use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
 use crate::transfer::session::DeadSession;
 use crate::transfer::tries::{Tried, TryAnswer};
@@ -467,8 +467,28 @@ impl RecordStore for SqliteRecords {
         self.read(access::accounts).await
     }
 
-    async fn tokens(&self, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
-        self.read(move |db| access::tokens(db, account)).await
+    async fn team(&self, id: TeamId) -> Result<Option<Team>, StoreError> {
+        self.read(move |db| access::team(db, id)).await
+    }
+
+    async fn all_teams(&self) -> Result<Vec<Team>, StoreError> {
+        self.read(access::all_teams).await
+    }
+
+    async fn account_of(&self, team: TeamId, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.read(move |db| access::account_of(db, team, id)).await
+    }
+
+    async fn accounts_of(&self, team: TeamId) -> Result<Vec<Account>, StoreError> {
+        self.read(move |db| access::accounts_of(db, team)).await
+    }
+
+    async fn token_of(&self, team: TeamId, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.read(move |db| access::token(db, team, id)).await
+    }
+
+    async fn tokens(&self, team: TeamId, account: AccountId) -> Result<Vec<TokenRecord>, StoreError> {
+        self.read(move |db| access::tokens(db, team, account)).await
     }
 
     async fn live_transfers(&self, team: TeamId, account: AccountId) -> Result<u64, StoreError> {

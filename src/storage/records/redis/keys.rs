@@ -84,7 +84,7 @@ impl Shard {
         self.key(format_args!("list:{team}"))
     }
 
-    pub(super) fn team(self, id: TeamId) -> String {
+    pub(super) fn team(self, id: impl Display) -> String {
         self.key(format_args!("team:{id}"))
     }
 
@@ -95,6 +95,16 @@ impl Shard {
     /// The accounts by name.
     pub(super) fn names(self) -> String {
         self.key("names")
+    }
+
+    /// The teams by name.
+    pub(super) fn team_names(self) -> String {
+        self.key("teams")
+    }
+
+    /// The accounts of a team.
+    pub(super) fn accounts(self, team: TeamId) -> String {
+        self.key(format_args!("accts:{team}"))
     }
 
     /// The hashes of an account's tokens by their ids.

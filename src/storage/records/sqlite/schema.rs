@@ -102,6 +102,28 @@ const MIGRATIONS: &[&str] = &[
         FROM transfers GROUP BY team;
     CREATE INDEX transfers_team ON transfers (team, id);
     ",
+    // 5: teams and accounts that change and go. One that was removed has no name any more.
+    "
+    CREATE TABLE new_teams (
+        id BLOB PRIMARY KEY, name TEXT UNIQUE, version INTEGER NOT NULL, operations TEXT NOT NULL, body TEXT NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO new_teams SELECT id, body ->> '$.name', coalesce(body ->> '$.version', 0), '[]', body FROM teams;
+    DROP TABLE teams;
+    ALTER TABLE new_teams RENAME TO teams;
+
+    CREATE TABLE new_accounts (
+        id BLOB PRIMARY KEY,
+        team BLOB NOT NULL,
+        name TEXT UNIQUE,
+        version INTEGER NOT NULL,
+        operations TEXT NOT NULL,
+        body TEXT NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO new_accounts SELECT id, team, name, version, operations, body FROM accounts;
+    DROP TABLE accounts;
+    ALTER TABLE new_accounts RENAME TO accounts;
+    CREATE INDEX accounts_team ON accounts (team, name);
+    ",
 ];
 
 fn version(db: &Connection) -> Result<usize, Failure> {
