@@ -1,25 +1,25 @@
 //! Downloading: a lease first, then verified bytes; the connection breaks where anything is wrong (DESIGN §2, §10).
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
-use zeroize::Zeroizing;
+use tokio::sync::{mpsc, oneshot};
 
-use super::plan::{Piece, Plan, damaged_object as damaged};
+use super::plan::Plan;
 use super::{Asker, OpenFile, OpenTransfer, Service, ServiceError};
-use crate::clock::Timestamp;
-use crate::crypto::{MainKey, Opener, SEGMENT};
-use crate::metrics::{Count, Store};
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::Store;
+use crate::storage::StoreError;
 use crate::storage::records::LeaseAnswer;
-use crate::storage::{BlobError, BlobReader, StoreError};
 use crate::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, RENEW_EVERY, StreamRef};
-use crate::transfer::{Actor, BlobKey, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
+use crate::transfer::{Actor, Context, HolderId, LinkId, StreamId, TeamId, TransferId};
 
-/// Segments that are read at once.
-const READ_AHEAD: usize = 4;
+mod source;
+
+pub use source::Chunk;
+use source::{Progress, READ_AHEAD, Source};
+
 /// No answer from the store for so long breaks the connection (DESIGN §4).
 const RENEW_PATIENCE: Duration = Duration::from_secs(20);
 /// What was handed out and not yet let go when a download is cut is waited for so long.
@@ -32,79 +32,6 @@ const BUSY_RETRY: Duration = Duration::from_secs(30);
 /// Who holds a lease.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder(pub HolderId);
-
-/// Verified plaintext of at most one segment. Its buffer goes back to the download when the last chunk of it is dropped,
-/// and is zeroized with the download.
-pub struct Chunk {
-    buffer: Arc<Buffer>,
-    range: Range<usize>,
-    progress: Arc<Progress>,
-}
-
-impl AsRef<[u8]> for Chunk {
-    fn as_ref(&self) -> &[u8] {
-        self.buffer.bytes.get(self.range.clone()).unwrap_or_default()
-    }
-}
-
-impl Chunk {
-    /// Every byte of the chunk went to the socket. To be called in order, at most once, before it is dropped.
-    pub fn written(&self) {
-        self.progress.written.fetch_add(self.range.len() as u64, Ordering::AcqRel);
-        self.progress.sent.add(self.range.len() as u64);
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        self.progress.released.fetch_add(self.range.len() as u64, Ordering::AcqRel);
-        self.progress.moved.notify_one();
-    }
-}
-
-/// What is read at once. To zeroize it each time would cost as much as to decrypt it: the next segments overwrite it.
-struct Buffer {
-    bytes: Zeroizing<Vec<u8>>,
-    progress: Arc<Progress>,
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.progress.spare().push(std::mem::take(&mut self.bytes));
-    }
-}
-
-#[derive(Default)]
-struct Progress {
-    /// Bytes in chunks that were made.
-    made: AtomicU64,
-    /// Bytes in chunks that went to the socket.
-    written: AtomicU64,
-    /// Bytes in chunks that were dropped, written or not.
-    released: AtomicU64,
-    /// The same over all downloads.
-    sent: Count,
-    moved: Notify,
-    /// Buffers that no chunk is in.
-    spare: Mutex<Vec<Zeroizing<Vec<u8>>>>,
-}
-
-impl Progress {
-    fn spare(&self) -> MutexGuard<'_, Vec<Zeroizing<Vec<u8>>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A buffer of `length` bytes, which is at most what is `left`. It never grows, which would leave a copy behind.
-    fn buffer(&self, length: usize, left: u64) -> Zeroizing<Vec<u8>> {
-        let spare = self.spare().pop().filter(|spare| spare.capacity() >= length);
-        let mut buffer = spare.unwrap_or_else(|| {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_AHEAD * SEGMENT);
-            Zeroizing::new(Vec::with_capacity(most.max(length)))
-        });
-        buffer.resize(length, 0);
-        buffer
-    }
-}
 
 /// A download that may begin: its event is on record, its first segment verified.
 pub struct Download {
@@ -139,9 +66,9 @@ impl Service {
         let plan = Plan::open(&open.key.meta_key(id.as_bytes()), id, recorded)?;
         let pieces = plan.pieces(id, recorded, &range)?;
         let objects = plan.objects(&pieces);
-        let progress = Arc::new(Progress { sent: self.metrics.sent(), ..Progress::default() });
+        let progress = Arc::new(Progress::new(self.metrics.sent()));
         let main = open.key.main_key(id.as_bytes(), file.id.as_bytes());
-        let mut source = Source::new(Arc::clone(self), main, pieces, Arc::clone(&progress));
+        let mut source = Source::new(Arc::clone(&self.blobs), main, pieces, Arc::clone(&progress));
         let first = match source.first(&objects).await {
             // What has ended meanwhile has lost its objects, which is no damage.
             Err(ServiceError::Internal(_)) if !self.is_open_yet(open).await? => {
@@ -302,7 +229,7 @@ impl Running {
             biased;
             () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
             stopped = renew(&lease, stream, &progress) => Err(stopped),
-            sent = send(source, first, &sender, &progress, (length, deadline)) => sent,
+            sent = send(source, first, &sender, &progress, &*clock, (length, deadline)) => sent,
         };
         if let Err(stopped) = &outcome {
             cut();
@@ -315,10 +242,10 @@ impl Running {
             }
             // The connection lets go of what it holds; what it wrote before counts.
             drop(sender);
-            let _ = tokio::time::timeout(CUT_PATIENCE, released(&progress)).await;
+            let _ = tokio::time::timeout(CUT_PATIENCE, progress.released()).await;
         }
         running.end(outcome.as_ref().err().map_or("completed", Stopped::word));
-        let written = progress.written.load(Ordering::Acquire);
+        let written = progress.written();
         lease.settle(stream, written).await;
     }
 }
@@ -328,9 +255,9 @@ async fn send(
     first: Vec<Chunk>,
     sender: &mpsc::Sender<Chunk>,
     progress: &Progress,
+    clock: &dyn Clock,
     (length, deadline): (u64, Timestamp),
 ) -> Result<(), Stopped> {
-    let clock = Arc::clone(&source.service.clock);
     let mut chunks = first;
     while !chunks.is_empty() {
         for chunk in chunks {
@@ -342,145 +269,21 @@ async fn send(
         }
         chunks = source.next().await?;
     }
-    released(progress).await;
-    if progress.written.load(Ordering::Acquire) == length { Ok(()) } else { Err(Stopped::Left) }
-}
-
-/// Waits until nobody holds a chunk.
-async fn released(progress: &Progress) {
-    while progress.released.load(Ordering::Acquire) < progress.made.load(Ordering::Acquire) {
-        progress.moved.notified().await;
-    }
+    progress.released().await;
+    if progress.written() == length { Ok(()) } else { Err(Stopped::Left) }
 }
 
 async fn renew(lease: &Lease, stream: StreamRef, progress: &Progress) -> Stopped {
     let mut answered = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        let written = progress.written.load(Ordering::Acquire);
+        let written = progress.written();
         match tokio::time::timeout(RENEW_EVERY, lease.renew(stream, written)).await {
             Ok(Ok(true)) => answered = tokio::time::Instant::now(),
             Ok(Ok(false) | Err(StoreError::NotFound)) => return Stopped::Ended,
             Ok(Err(_)) | Err(_) if answered.elapsed() >= RENEW_PATIENCE => return Stopped::NoAnswer,
             Ok(Err(_)) | Err(_) => {}
         }
-    }
-}
-
-/// Reads, verifies and cuts to the range, a few segments at a time.
-struct Source {
-    service: Arc<Service>,
-    main: MainKey,
-    pieces: std::vec::IntoIter<Piece>,
-    now: Option<Reading>,
-    progress: Arc<Progress>,
-}
-
-struct Reading {
-    reader: Box<dyn BlobReader>,
-    opener: Opener,
-    piece: Piece,
-    segment: u32,
-}
-
-impl Source {
-    fn new(service: Arc<Service>, main: MainKey, pieces: Vec<Piece>, progress: Arc<Progress>) -> Self {
-        Self { service, main, pieces: pieces.into_iter(), now: None, progress }
-    }
-
-    /// The first chunks, once the objects are as long as they should be.
-    async fn first(&mut self, objects: &[(BlobKey, u64)]) -> Result<Vec<Chunk>, ServiceError> {
-        for (key, size) in objects {
-            if self.service.blobs.size(key).await? != Some(*size) {
-                return Err(damaged(key));
-            }
-        }
-        self.next().await
-    }
-
-    /// The next verified chunks; none at the end. A segment that does not authenticate ends it with an error.
-    async fn next(&mut self) -> Result<Vec<Chunk>, ServiceError> {
-        loop {
-            let mut reading = match self.now.take() {
-                Some(reading) => reading,
-                None => match self.pieces.next() {
-                    Some(piece) => self.begin(piece).await?,
-                    None => return Ok(Vec::new()),
-                },
-            };
-            let chunks = self.read(&mut reading).await?;
-            if reading.piece.cover.ciphertext.start < reading.piece.cover.ciphertext.end {
-                self.now = Some(reading);
-            }
-            if !chunks.is_empty() {
-                return Ok(chunks);
-            }
-        }
-    }
-
-    async fn begin(&self, piece: Piece) -> Result<Reading, ServiceError> {
-        let Range { start, end } = piece.cover.ciphertext.clone();
-        let header = piece.header.to_bytes();
-        // The header is pinned by the sealed runs, so the one in the object is not needed. It is read with the first
-        // segment all the same: an object of which any byte was changed is not served.
-        let head = if piece.cover.first_segment == 0 { header.len() } else { 0 };
-        let from = start.saturating_sub(head as u64);
-        let reader = self.service.blobs.read(&piece.key, piece.base + from..piece.base + end).await;
-        let mut reader = reader.map_err(|error| match error {
-            BlobError::NotFound => damaged(&piece.key),
-            error => error.into(),
-        })?;
-        if head > 0 {
-            let (found, read) = reader.read(Zeroizing::new(vec![0; head])).await?;
-            if read != head || found[..] != header[..] {
-                return Err(damaged(&piece.key));
-            }
-        }
-        let opener = Opener::new(&self.main, &piece.run, &piece.header, piece.layout);
-        Ok(Reading { reader, opener, segment: piece.cover.first_segment, piece })
-    }
-
-    async fn read(&self, reading: &mut Reading) -> Result<Vec<Chunk>, ServiceError> {
-        let key = &reading.piece.key;
-        let damaged = || damaged(key);
-        let left = reading.piece.cover.ciphertext.end - reading.piece.cover.ciphertext.start;
-        let mut lengths = Vec::with_capacity(READ_AHEAD);
-        let mut wanted = 0;
-        for index in (reading.segment..).take(READ_AHEAD) {
-            if wanted as u64 == left {
-                break;
-            }
-            let range = reading.piece.layout.segment(index).ok_or_else(damaged)?;
-            let length = usize::try_from(range.end - range.start).map_err(|_| damaged())?;
-            wanted += length;
-            lengths.push(length);
-        }
-        let buffer = self.progress.buffer(wanted, left);
-        let (mut buffer, read) = reading.reader.read(buffer).await?;
-        if read != wanted {
-            return Err(damaged());
-        }
-        let mut ranges = Vec::with_capacity(lengths.len());
-        let mut at = 0;
-        for length in lengths {
-            let segment = buffer.get_mut(at..at + length).ok_or_else(damaged)?;
-            let plaintext = reading.opener.open(reading.segment, segment).map_err(|_| damaged())?;
-            let skip = std::mem::take(&mut reading.piece.cover.skip).min(plaintext);
-            let take = usize::try_from(reading.piece.take).unwrap_or(usize::MAX).min(plaintext - skip);
-            reading.piece.take -= take as u64;
-            if take > 0 {
-                ranges.push(at + skip..at + skip + take);
-            }
-            at += length;
-            reading.segment += 1;
-        }
-        reading.piece.cover.ciphertext.start += wanted as u64;
-        let buffer = Arc::new(Buffer { bytes: buffer, progress: Arc::clone(&self.progress) });
-        let chunk = |range: Range<usize>| {
-            self.progress.made.fetch_add(range.len() as u64, Ordering::AcqRel);
-            Chunk { buffer: Arc::clone(&buffer), range, progress: Arc::clone(&self.progress) }
-        };
-        Ok(ranges.into_iter().map(chunk).collect())
     }
 }
 
