@@ -63,6 +63,8 @@ event_types! {
     LinkCreated = "link.created",
     /// A link was taken back.
     LinkRevoked = "link.revoked",
+    /// A link's own deadline passed.
+    LinkExpired = "link.expired",
     /// The first byte of a file is about to leave under a lease.
     DownloadStarted = "download.started",
     /// A file was wholly delivered under a lease.

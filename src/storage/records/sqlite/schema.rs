@@ -78,6 +78,8 @@ const MIGRATIONS: &[&str] = &[
     DROP INDEX transfers_due;
     CREATE INDEX transfers_due ON transfers (due, state, id, team) WHERE due IS NOT NULL;
     ",
+    // 3: when a lease of a link was last taken.
+    "ALTER TABLE links ADD COLUMN last INTEGER;",
 ];
 
 fn version(db: &Connection) -> Result<usize, Failure> {
