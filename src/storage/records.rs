@@ -140,10 +140,14 @@ pub enum Heard {
 pub enum LeaseAnswer {
     /// The stream may send, under this lease.
     Opened(StreamRef),
-    /// The stream may go on; for a settlement: it is recorded.
-    Goes,
-    /// The transfer has ended, the link is gone, or the lease is: the stream must stop. A settlement is recorded where
-    /// there was still a lease to record it in.
+    /// The stream may go on.
+    Goes {
+        /// The instant after which it may not: the deadline can have moved.
+        until: Timestamp,
+    },
+    /// The settlement is recorded.
+    Settled,
+    /// The transfer has ended, the link is gone, or the lease is: the stream must stop.
     Stop,
     /// The stream may not begin.
     Refused(LeaseRefused),

@@ -24,15 +24,53 @@ pub struct NewSlot {
     pub bytes: Vec<u8>,
 }
 
+/// What a commit does to one slot. The owner's is never dropped alone: without it nothing could be changed any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SlotWrite {
+    /// It is written, over what was there.
+    Put(NewSlot),
+    /// It is destroyed: the link opens nothing any more.
+    Drop(LinkId),
+}
+
+impl SlotWrite {
+    /// Whose slot.
+    #[must_use]
+    pub const fn owner(&self) -> SlotOwner {
+        match self {
+            Self::Put(slot) => slot.owner,
+            Self::Drop(link) => SlotOwner::Link(*link),
+        }
+    }
+}
+
 /// What a commit does to the slots of its transfer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Slots {
     /// They stay.
     Keep,
-    /// These are written, over what was there.
-    Put(Vec<NewSlot>),
+    /// These are written or destroyed; the others stay.
+    Write(Vec<SlotWrite>),
     /// All are destroyed: the transfer can never be opened again.
     Destroy,
+}
+
+impl Slots {
+    pub(super) fn put(slots: Vec<NewSlot>) -> Self {
+        Self::Write(slots.into_iter().map(SlotWrite::Put).collect())
+    }
+
+    /// What is written or destroyed one by one.
+    #[must_use]
+    pub fn writes(&self) -> &[SlotWrite] {
+        if let Self::Write(writes) = self { writes } else { &[] }
+    }
+
+    /// Whether a slot is written: then a store must see that it is not too late for it (DESIGN §7).
+    #[must_use]
+    pub fn puts(&self) -> bool {
+        self.writes().iter().any(|write| matches!(write, SlotWrite::Put(_)))
+    }
 }
 
 /// A decided change of a transfer's core, for [`RecordStore::commit`](crate::storage::RecordStore::commit).
@@ -103,10 +141,10 @@ impl Change {
         second.record.version = expected.unwrap_or(0).saturating_add(1);
         let slots = match (slots, second.slots) {
             (first, Slots::Keep) => first,
-            (Slots::Put(mut first), Slots::Put(then)) => {
-                first.retain(|slot| then.iter().all(|new| new.owner != slot.owner));
+            (Slots::Write(mut first), Slots::Write(then)) => {
+                first.retain(|slot| then.iter().all(|new| new.owner() != slot.owner()));
                 first.extend(then);
-                Slots::Put(first)
+                Slots::Write(first)
             }
             (_, then) => then,
         };

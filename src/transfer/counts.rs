@@ -28,14 +28,19 @@ pub struct Counts {
     pub held: u32,
     /// How often one came back.
     pub returned: u32,
+    /// When a lease was last taken.
+    pub last: Option<Timestamp>,
 }
 
 impl Counts {
-    /// The counts after a lease went from `before` to `after`; absent is not there, or there no more.
+    /// The counts after a lease went from `before` to `after` at `now`; absent is not there, or there no more.
     #[must_use]
-    pub fn moved(mut self, before: Option<Hold>, after: Option<Hold>) -> Self {
+    pub fn moved(mut self, before: Option<Hold>, after: Option<Hold>, now: Timestamp) -> Self {
         match (before, after) {
-            (None, Some(Hold::Held)) => self.held = self.held.saturating_add(1),
+            (None, Some(Hold::Held)) => {
+                self.held = self.held.saturating_add(1);
+                self.last = self.last.max(Some(now));
+            }
             (Some(Hold::Held), Some(Hold::Used)) => {
                 self.held = self.held.saturating_sub(1);
                 self.used = self.used.saturating_add(1);

@@ -65,6 +65,8 @@ event_types! {
     LinkRevoked = "link.revoked",
     /// The owner lifted the failed tries of a link.
     LinkUnlocked = "link.unlocked",
+    /// A link's own deadline passed.
+    LinkExpired = "link.expired",
     /// The first byte of a file is about to leave under a lease.
     DownloadStarted = "download.started",
     /// A file was wholly delivered under a lease.

@@ -43,6 +43,9 @@ pub fn falls_due(
             change(transfer.abandon("upload_idle", context))
         }
         State::Available if leases.exhausted => change(transfer.exhaust(context)),
+        State::Available if transfer.next_link_deadline().is_some_and(|at| at <= now) => {
+            change(transfer.close_links(context))
+        }
         State::Ended if journal.retry_at.is_none_or(|at| at <= now) => Ok(Due::Purge(Box::new(transfer))),
         _ if leases_end => Ok(Due::EndLeases),
         State::Purged if transfer.second_look().is_some_and(|at| at <= now) => {

@@ -116,7 +116,8 @@ pub fn due(transfer: &Transfer, journal: &Journal, leases: &LeaseSummary) -> Opt
             Some(journal.upload_deadline.map_or(transfer.deadline(), |at| at.min(transfer.deadline())))
         }
         State::Available if leases.exhausted => Some(leases.changed),
-        State::Held | State::Available => Some(transfer.deadline()),
+        State::Available => transfer.next_link_deadline().into_iter().chain([transfer.deadline()]).min(),
+        State::Held => Some(transfer.deadline()),
         State::Ended => journal.retry_at.or(transfer.ended().map(|ended| ended.at)),
         // A tombstone waits for its leases, and these are in the index by themselves.
         State::Purged if leases.open > 0 => transfer.second_look(),

@@ -16,10 +16,11 @@ mod ranges;
 pub mod rate;
 mod record;
 pub mod session;
+pub mod terms;
 mod transitions;
 pub mod tries;
 
-pub use change::{Change, NewSlot, SlotOwner, Slots};
+pub use change::{Change, NewSlot, SlotOwner, SlotWrite, Slots};
 pub use event::{Actor, Context, Event, EventType, Outcome};
 pub use falls_due::{Due, falls_due};
 pub use id::{
@@ -30,4 +31,6 @@ pub use journal::{FileJournal, Journal, Touch, TouchRefused, due, owed};
 pub use name::{FileName, InvalidName, MAX_NAME, MAX_SEGMENT};
 pub use ranges::{MAX_RANGES, Ranges};
 pub use record::{EndReason, Ended, File, FileState, KEPT_OPERATIONS, Link, Object, Sealed, State, Transfer};
-pub use transitions::{HARD_END, InvalidTransition, MAX_FILES, NewFile, NewLink, NewTransfer, WholeFile};
+pub use transitions::{
+    HARD_END, InvalidTransition, MAX_FILES, MAX_LINKS, NewFile, NewLink, NewTransfer, Rewrap, WholeFile,
+};

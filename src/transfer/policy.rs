@@ -66,6 +66,9 @@ pub enum OptionError {
     /// It is longer than the operator allows.
     #[error("expires is at most {} here", words(*.0))]
     ExpiresTooLong(Duration),
+    /// A deadline that is moved is past the latest instant that the operator allows.
+    #[error("deadline is {0} at the latest here")]
+    DeadlineTooLate(Timestamp),
 }
 
 impl OptionError {
@@ -83,6 +86,7 @@ impl OptionError {
             Self::Unknown(name) => name,
             Self::Invalid { field, .. } | Self::Conflict(field) => field,
             Self::ExpiresTooLong(_) => "expires",
+            Self::DeadlineTooLate(_) => "deadline",
         }
     }
 }
@@ -187,11 +191,17 @@ pub fn parse_expires(text: &str) -> Result<Expires, OptionError> {
         expected: "a time to live such as 90s, 2h or 7d, or an instant such as 2030-01-31T18:00:00Z"
             .to_owned(),
     };
+    parse_end(text).ok_or_else(invalid)
+}
+
+/// A time to live in words, or an RFC 3339 instant. None for any other text.
+#[must_use]
+pub fn parse_end(text: &str) -> Option<Expires> {
     if let Ok(at) = text.parse() {
-        return Ok(Expires::At(at));
+        return Some(Expires::At(at));
     }
-    let life = parse_duration(text).filter(|life| !life.is_zero()).ok_or_else(invalid)?;
-    u64::try_from(life.as_millis()).map(Expires::After).map_err(|_| invalid())
+    let life = parse_duration(text).filter(|life| !life.is_zero())?;
+    u64::try_from(life.as_millis()).ok().map(Expires::After)
 }
 
 fn parse_downloads(text: &str) -> Result<u32, OptionError> {

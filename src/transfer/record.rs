@@ -145,10 +145,13 @@ pub struct Link {
     /// Under which number the account key gives its secret again; absent: it cannot be shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// How many downloads it is good for; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downloads: Option<u32>,
-    /// Its own deadline, earlier than the transfer's.
+    /// Its own deadline, beside the transfer's: the earlier of the two holds ([`Transfer::slot_deadline`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// `pwb` of DESIGN §6; absent: no password.
@@ -159,13 +162,16 @@ pub struct Link {
     /// When it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// Its own deadline came, and its slot is destroyed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 impl Link {
     /// Not revoked, and before its own deadline.
     #[must_use]
     pub fn stands(&self, now: Timestamp) -> bool {
-        self.revoked.is_none() && self.deadline.is_none_or(|deadline| now < deadline)
+        self.revoked.is_none() && !self.closed && self.deadline.is_none_or(|deadline| now < deadline)
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use super::change::{Change, NewSlot, SlotOwner, Slots};
+use super::change::{Change, NewSlot, SlotOwner, SlotWrite, Slots};
 use super::event::{Context, EventType, Outcome};
-use super::id::{AccountId, FileId, LinkId, TeamId, TransferId};
+use super::id::{AccountId, FileId, TeamId, TransferId};
 use super::policy::Expires;
-use super::record::{EndReason, Ended, File, FileState, Link, Object, Sealed, State, Transfer};
+use super::record::{EndReason, Ended, File, FileState, Object, Sealed, State, Transfer};
 use crate::clock::Timestamp;
 
+mod links;
 mod objects;
 mod reserve;
+
+pub use links::{MAX_LINKS, NewLink, Rewrap};
 
 /// Nothing lives longer before it is Available (DESIGN §4).
 pub const HARD_END: Duration = Duration::from_hours(7 * 24);
@@ -44,6 +47,12 @@ pub enum InvalidTransition {
     /// No such file is being uploaded.
     #[error("no such file is being uploaded")]
     NoSuchFile,
+    /// It has had as many links as one can have.
+    #[error("a transfer takes at most {MAX_LINKS} links, those taken back among them: send the files again")]
+    TooManyLinks,
+    /// It has no such link.
+    #[error("the transfer has no such link")]
+    NoSuchLink,
     /// The instant has not come.
     #[error("it is too early to {0}")]
     TooEarly(&'static str),
@@ -98,21 +107,6 @@ pub struct WholeFile {
     pub content_mac: [u8; 32],
 }
 
-/// A link to mint with the commit of Available.
-#[derive(Clone, Debug)]
-pub struct NewLink {
-    /// Derived from its secret.
-    pub id: LinkId,
-    /// Under which number the account key gives the secret again; must be the record's `next_n`.
-    pub n: Option<u32>,
-    /// How many downloads it is good for.
-    pub downloads: Option<u32>,
-    /// `pwb` of DESIGN §6; absent: no password.
-    pub password: Option<Sealed>,
-    /// Its slot, wrapped with the deadline that Available sets.
-    pub slot: Vec<u8>,
-}
-
 impl Transfer {
     /// The first commit: Uploading, with the hard end as its deadline.
     pub fn create(new: NewTransfer, context: &Context) -> Change {
@@ -136,7 +130,7 @@ impl Transfer {
             forget_at: None,
         };
         let mut change = Change::new(record, None, context).with(EventType::TransferCreated, |_| {});
-        change.slots = Slots::Put(vec![NewSlot { owner: SlotOwner::Owner, bytes: new.owner_slot }]);
+        change.slots = Slots::put(vec![NewSlot { owner: SlotOwner::Owner, bytes: new.owner_slot }]);
         change.upload_deadline = Some(new.upload_deadline);
         change
     }
@@ -245,25 +239,15 @@ impl Transfer {
         }
         self.deadline = self.deadline_from(context.now);
         self.state = State::Available;
-        let mut slots = vec![NewSlot { owner: SlotOwner::Owner, bytes: owner_slot }];
+        let mut slots = vec![SlotWrite::Put(NewSlot { owner: SlotOwner::Owner, bytes: owner_slot })];
         let mut minted = Vec::new();
         for link in links {
-            slots.push(NewSlot { owner: SlotOwner::Link(link.id), bytes: link.slot });
             minted.push(link.id);
-            self.next_n = self.next_n.max(link.n.map_or(0, |n| n.saturating_add(1)));
-            self.links.push(Link {
-                id: link.id,
-                n: link.n,
-                downloads: link.downloads,
-                deadline: None,
-                password: link.password,
-                created: context.now,
-                revoked: None,
-            });
+            slots.push(self.mint(link, context.now));
         }
         let bytes = self.bytes();
         let mut change = self.changed(context);
-        change.slots = Slots::Put(slots);
+        change.slots = Slots::Write(slots);
         for id in minted {
             change = change.with(EventType::LinkCreated, |event| event.link = Some(id));
         }
@@ -297,7 +281,7 @@ impl Transfer {
         let bytes = self.bytes();
         let mut change =
             self.changed(context).with(EventType::TransferAvailable, |event| event.bytes = Some(bytes));
-        change.slots = Slots::Put(slots);
+        change.slots = Slots::put(slots);
         Ok(change)
     }
 

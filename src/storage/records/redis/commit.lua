@@ -2,15 +2,15 @@
 -- `conflict`, or `quota` with what is limited, the limit and what is used.
 -- KEYS: record, slots, leases, their ends, due, purge, outbox, what the team uses, the list of its transfers, then the links that
 -- it mints or drops, and what failed of those that it drops.
--- ARGV: id, operation, expected version ('' for none), team, owner, drops the record ('1'), slots ('keep', 'put' or
--- 'destroy'), version, state, deadline, ended, second look, forget at, links, upload deadline, core, what it holds of its
+-- ARGV: id, operation, expected version ('' for none), team, owner, drops the record ('1'), slots ('keep', 'put', 'drop'
+-- or 'destroy'), version, state, deadline, ended, second look, forget at, links, upload deadline, core, what it holds of its
 -- team's quota (bytes, transfers, uploads) and what the team may hold ('' for no limit), number of slots, then owner and
--- bytes of each, then the events.
+-- bytes of each ('' for one that is dropped; 'drop' has no others), then the events.
 local record, slots = KEYS[1], KEYS[2]
 local id, operation, expected, team, owner, forget = unpack(ARGV, 1, 6)
 local change, version, state, deadline = unpack(ARGV, 7, 10)
 forget = forget == '1'
-if freeing and is_live(state) then
+if freeing and is_live(state) and change ~= 'drop' then
     return redis.error_reply('ERR only ends are written here')
 end
 
@@ -88,9 +88,13 @@ if not old[8] then
 end
 redis.call('HSET', record, 'version', version, 'ops', with(old[3], operation), 'state', state, 'deadline', deadline,
     'ended', ARGV[11], 'look', ARGV[12], 'forget', ARGV[13], 'links', ARGV[14], 'core', ARGV[16], 'held', ARGV[17])
-if change == 'put' then
+if change == 'put' or change == 'drop' then
     for n = 20, first - 1, 2 do
-        redis.call('HSET', slots, ARGV[n], ARGV[n + 1])
+        if ARGV[n + 1] == '' then
+            redis.call('HDEL', slots, ARGV[n])
+        else
+            redis.call('HSET', slots, ARGV[n], ARGV[n + 1])
+        end
     end
     redis.call('PEXPIREAT', slots, deadline)
 elseif change == 'destroy' then

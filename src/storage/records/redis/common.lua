@@ -50,6 +50,14 @@ local function is_exhausted(record, links, open, changed)
     return standing
 end
 
+-- The earliest deadline of a link of its own, or one that is later.
+local function next_link(links, at)
+    for ends in string.gmatch(links or '', '%x+ %S+ (%d+),') do
+        at = math.min(at, tonumber(ends))
+    end
+    return at
+end
+
 -- Puts a transfer where `transfer::due` says, in the index of its kind: `due` has what ends, `purge` what has ended.
 local function place(id, record, due, purge)
     local f = redis.call('HMGET', record, 'state', 'deadline', 'upload', 'retry', 'ended', 'look', 'forget', 'open',
@@ -60,7 +68,9 @@ local function place(id, record, due, purge)
         at = math.min(tonumber(f[3]) or deadline, deadline)
     elseif state == 'available' and is_exhausted(record, f[11], open, changed) then
         at = changed
-    elseif state == 'available' or state == 'held' then
+    elseif state == 'available' then
+        at = next_link(f[11], deadline)
+    elseif state == 'held' then
         at = deadline
     elseif state == 'ended' then
         at = tonumber(f[4]) or tonumber(f[5])

@@ -23,9 +23,9 @@ for n = first_lease, first_event - 1, 7 do
     local _, _, link, from, to, _, limit = unpack(ARGV, n, n + 6)
     local counts = links[link]
     if not counts then
-        local used, held, returned =
-            string.match(redis.call('HGET', record, 'c:' .. link) or '0 0 0', '(%d+) (%d+) (%d+)')
-        counts = { used = tonumber(used), held = tonumber(held), returned = tonumber(returned) }
+        local packed = redis.call('HGET', record, 'c:' .. link) or '0 0 0'
+        local used, held, returned, last = string.match(packed, '(%d+) (%d+) (%d+) ?(%d*)')
+        counts = { used = tonumber(used), held = tonumber(held), returned = tonumber(returned), last = last }
         links[link] = counts
     end
     if from == '' then
@@ -35,7 +35,7 @@ for n = first_lease, first_event - 1, 7 do
         if open >= tonumber(ARGV[4]) or (limit ~= '' and counts.used + counts.held >= tonumber(limit)) then
             return 'again'
         end
-        open, counts.held = open + 1, counts.held + 1
+        open, counts.held, counts.last = open + 1, counts.held + 1, text(now)
     elseif from == 'held' and to == 'used' then
         counts.held, counts.used = counts.held - 1, counts.used + 1
     elseif from == 'held' and to == '' then
@@ -76,7 +76,8 @@ for n = first_lease, first_event - 1, 7 do
 end
 for link, counts in pairs(links) do
     local packed = string.format('%.0f %.0f %.0f', counts.used, counts.held, counts.returned)
-    redis.call('HSET', record, 'c:' .. link, packed)
+    -- Without a last use in a record of an earlier burnbag.
+    redis.call('HSET', record, 'c:' .. link, counts.last == '' and packed or packed .. ' ' .. counts.last)
 end
 if moved then
     redis.call('HSET', record, 'open', text(open), 'changed', text(now))

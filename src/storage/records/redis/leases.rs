@@ -147,8 +147,8 @@ fn decide(ask: &LeaseRequest, seen: &mut Seen) -> (LeaseAnswer, Option<Write>) {
             match open_stream(leases, open, ask.times, &context) {
                 Ok((stream, None)) => (LeaseAnswer::Opened(stream), None),
                 Ok((stream, Some(change))) => {
-                    let link = transfer.link(open.link).and_then(|link| link.deadline);
-                    write.open_until = link.into_iter().chain([transfer.deadline()]).min();
+                    let own = transfer.link(open.link).and_then(|link| link.deadline);
+                    write.open_until = Some(transfer.slot_deadline(own));
                     mine.put(&change);
                     write.add(&mine.field, &change);
                     (LeaseAnswer::Opened(stream), Some(write))
@@ -194,10 +194,18 @@ fn progress(
     let Some(lease) = mine.leases.iter().find(|lease| lease.id == stream.lease).cloned() else {
         return (LeaseAnswer::Stop, None);
     };
-    let stands = transfer.link(lease.link).is_some_and(|link| link.stands(context.now));
-    let live = transfer.state() == State::Available && context.now < transfer.deadline() && stands;
+    let link = transfer.link(lease.link);
+    let until = transfer.slot_deadline(link.and_then(|link| link.deadline));
+    let stands = link.is_some_and(|link| link.stands(context.now));
+    let live = transfer.state() == State::Available && context.now < until && stands;
     let change = lease.progress(stream, written, ended, transfer, ask.times, context);
-    let answer = if ended || (live && change.is_some()) { LeaseAnswer::Goes } else { LeaseAnswer::Stop };
+    let answer = if ended {
+        LeaseAnswer::Settled
+    } else if live && change.is_some() {
+        LeaseAnswer::Goes { until }
+    } else {
+        LeaseAnswer::Stop
+    };
     let write = change.map(|change| {
         let mut write = Write::default();
         mine.put(&change);

@@ -14,7 +14,7 @@ use super::{RedisRecords, parsed, usage};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
-    Change, FileJournal, Journal, LinkId, SlotOwner, Slots, State, TeamId, Touch, Transfer, TransferId,
+    Change, FileJournal, Journal, LinkId, NewSlot, SlotOwner, SlotWrite, Slots, State, TeamId, Touch, Transfer, TransferId,
 };
 
 /// The fields of a record.
@@ -55,11 +55,17 @@ pub(super) fn record(fields: &Fields) -> Result<Option<Record>, StoreError> {
 
 fn counts(fields: &Fields, link: LinkId) -> Result<Counts, StoreError> {
     let Some(text) = fields.get(&format!("c:{link}")) else { return Ok(Counts::default()) };
-    let numbers: Vec<u32> = text.split(' ').filter_map(|number| number.parse().ok()).collect();
-    match numbers[..] {
-        [used, held, returned] => Ok(Counts { used, held, returned }),
-        _ => Err(damaged("the counts of a link")),
-    }
+    let damaged = || damaged("the counts of a link");
+    let numbers: Vec<u64> =
+        text.split(' ').map(str::parse).collect::<Result<_, _>>().map_err(|_| damaged())?;
+    let (count, last) = match numbers[..] {
+        [used, held, returned] => ([used, held, returned], None),
+        [used, held, returned, last] => ([used, held, returned], Some(Timestamp::from_millis(last))),
+        _ => return Err(damaged()),
+    };
+    let [used, held, returned] = count.map(u32::try_from);
+    let whole = |count: Result<u32, _>| count.map_err(|_: std::num::TryFromIntError| damaged());
+    Ok(Counts { used: whole(used)?, held: whole(held)?, returned: whole(returned)?, last })
 }
 
 fn journal(fields: &Fields) -> Result<Journal, StoreError> {
@@ -100,11 +106,11 @@ fn or_empty(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-/// Every link that was not taken back, as the scripts read them.
+/// Every link that was neither taken back nor closed, as the scripts read them.
 fn links(record: &Transfer) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    for link in record.links().iter().filter(|link| link.revoked.is_none()) {
+    for link in record.links().iter().filter(|link| link.revoked.is_none() && !link.closed) {
         let limit = link.downloads.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
         let ends = link.deadline.map_or_else(|| "-".to_owned(), |ends| ends.as_millis().to_string());
         let _ = write!(text, "{} {limit} {ends},", link.id);
@@ -116,14 +122,14 @@ fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
     let (id, record) = (change.id(), change.record());
     let minted: Vec<LinkId> = match change.slots() {
         _ if change.forgets() => record.links().iter().map(|link| link.id).collect(),
-        Slots::Put(slots) => slots
+        slots => slots
+            .writes()
             .iter()
-            .filter_map(|slot| match slot.owner {
-                SlotOwner::Link(link) => Some(link),
-                SlotOwner::Owner => None,
+            .filter_map(|write| match write {
+                SlotWrite::Put(NewSlot { owner: SlotOwner::Link(link), .. }) => Some(*link),
+                _ => None,
             })
             .collect(),
-        Slots::Keep | Slots::Destroy => Vec::new(),
     };
     let keys = [
         shard.record(id),
@@ -136,13 +142,16 @@ fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
         shard.used(record.team()),
         shard.list(record.team()),
     ];
-    let script = if record.state().is_live() { &scripts::COMMIT } else { &scripts::END };
     let what = match change.slots() {
         Slots::Keep => "keep",
-        Slots::Put(_) => "put",
+        Slots::Write(_) if change.slots().puts() => "put",
+        Slots::Write(_) => "drop",
         Slots::Destroy => "destroy",
     };
-    let slots = if let Slots::Put(slots) = change.slots() { slots.as_slice() } else { &[] };
+    // What takes from somebody works in a full Redis too.
+    let writes = record.state().is_live() && what != "drop";
+    let script = if writes { &scripts::COMMIT } else { &scripts::END };
+    let slots = change.slots().writes();
     let tries = minted.iter().filter(|_| change.forgets()).map(|link| shard.tries(link));
     let of_links = minted.iter().map(|link| shard.link(*link)).chain(tries);
     let mut call = Call::new(script, keys.into_iter().chain(of_links))
@@ -165,8 +174,9 @@ fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
         .arg(usage::numbers(|what| change.holding().of(what)))
         .arg(usage::limits(change.limits()))
         .arg(slots.len());
-    for slot in slots {
-        call = call.arg(slot_field(slot.owner)).bytes(slot.bytes.as_slice());
+    for write in slots {
+        let bytes = if let SlotWrite::Put(slot) = write { slot.bytes.as_slice() } else { &[] };
+        call = call.arg(slot_field(write.owner())).bytes(bytes);
     }
     for event in change.events() {
         call = call.bytes(serde_json::to_vec(event)?);

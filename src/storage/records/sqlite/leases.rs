@@ -66,14 +66,22 @@ fn progress(
 ) -> Result<LeaseAnswer, StoreError> {
     let transfer = &record.transfer;
     let Some(lease) = find(db, ask.transfer, stream.lease)? else { return Ok(LeaseAnswer::Stop) };
-    let stands = transfer.link(lease.link).is_some_and(|link| link.stands(context.now));
-    let live = transfer.state() == State::Available && context.now < transfer.deadline() && stands;
+    let link = transfer.link(lease.link);
+    let until = transfer.slot_deadline(link.and_then(|link| link.deadline));
+    let stands = link.is_some_and(|link| link.stands(context.now));
+    let live = transfer.state() == State::Available && context.now < until && stands;
     let change = lease.progress(stream, written, ended, transfer, ask.times, context);
     let known = change.is_some();
     if known {
         write(db, record, change.as_slice(), context.now)?;
     }
-    Ok(if ended || (live && known) { LeaseAnswer::Goes } else { LeaseAnswer::Stop })
+    Ok(if ended {
+        LeaseAnswer::Settled
+    } else if live && known {
+        LeaseAnswer::Goes { until }
+    } else {
+        LeaseAnswer::Stop
+    })
 }
 
 /// Writes the leases, their counts and events, and then the transfer's place in the due index, once.
@@ -86,7 +94,7 @@ fn write(
     let changed_at = if changes.is_empty() { record.leases.changed } else { now };
     let mut open = record.leases.open;
     for change in changes {
-        write_lease(db, record.transfer.id(), change)?;
+        write_lease(db, record.transfer.id(), change, now)?;
         match change.holds() {
             (None, Some(_)) => open += 1,
             (Some(_), None) => open = open.saturating_sub(1),
@@ -96,7 +104,12 @@ fn write(
     transfers::write_leases(db, record, open, changed_at)
 }
 
-fn write_lease(db: &Connection, transfer: TransferId, change: &LeaseChange) -> Result<(), StoreError> {
+fn write_lease(
+    db: &Connection,
+    transfer: TransferId,
+    change: &LeaseChange,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let lease = change.lease();
     let (before, after) = change.holds();
     if after.is_some() {
@@ -116,7 +129,7 @@ fn write_lease(db: &Connection, transfer: TransferId, change: &LeaseChange) -> R
             .execute(params![transfer.as_bytes(), lease.id.as_bytes()])?;
     }
     if before != after {
-        move_counts(db, lease.link, |counts| counts.moved(before, after))?;
+        move_counts(db, lease.link, |counts| counts.moved(before, after, now))?;
     }
     outbox::append(db, change.events())
 }
@@ -131,16 +144,10 @@ fn put_off(db: &Connection, transfer: TransferId, id: LeaseId, ends: Timestamp) 
 }
 
 fn move_counts(db: &Connection, link: LinkId, to: impl FnOnce(Counts) -> Counts) -> Result<(), StoreError> {
-    let before = db
-        .prepare_cached("SELECT used, held, returned FROM links WHERE id = ?1")?
-        .query_row([link.as_bytes()], |row| {
-            Ok(Counts { used: row.get(0)?, held: row.get(1)?, returned: row.get(2)? })
-        })
-        .optional()?
-        .ok_or(StoreError::NotFound)?;
-    let Counts { used, held, returned } = to(before);
-    db.prepare_cached("UPDATE links SET used = ?2, held = ?3, returned = ?4 WHERE id = ?1")?
-        .execute(params![link.as_bytes(), used, held, returned])?;
+    let before = transfers::counts_of_link(db, link)?.ok_or(StoreError::NotFound)?;
+    let Counts { used, held, returned, last } = to(before);
+    db.prepare_cached("UPDATE links SET used = ?2, held = ?3, returned = ?4, last = ?5 WHERE id = ?1")?
+        .execute(params![link.as_bytes(), used, held, returned, last.map(Timestamp::as_millis)])?;
     Ok(())
 }
 

@@ -124,6 +124,8 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE new_accounts RENAME TO accounts;
     CREATE INDEX accounts_team ON accounts (team, name);
     ",
+    // 6: when a lease of a link was last taken.
+    "ALTER TABLE links ADD COLUMN last INTEGER;",
 ];
 
 fn version(db: &Connection) -> Result<usize, Failure> {

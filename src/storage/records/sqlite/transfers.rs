@@ -7,7 +7,8 @@ use super::{outbox, tries, usage};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
-    AccountId, Change, Journal, LinkId, SlotOwner, Slots, State, TeamId, Touch, Transfer, TransferId, due,
+    AccountId, Change, Journal, LinkId, SlotOwner, SlotWrite, Slots, State, TeamId, Touch, Transfer, TransferId,
+    due,
 };
 
 pub(super) fn read(db: &Connection, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError> {
@@ -36,15 +37,20 @@ fn counts(db: &Connection, transfer: &Transfer) -> Result<Vec<(LinkId, Counts)>,
         .links()
         .iter()
         .map(|link| {
-            let counts = db
-                .prepare_cached("SELECT used, held, returned FROM links WHERE id = ?1")?
-                .query_row([link.id.as_bytes()], |row| {
-                    Ok(Counts { used: row.get(0)?, held: row.get(1)?, returned: row.get(2)? })
-                })
-                .optional()?;
-            Ok((link.id, counts.unwrap_or_default()))
+            Ok((link.id, counts_of_link(db, link.id)?.unwrap_or_default()))
         })
         .collect()
+}
+
+pub(super) fn counts_of_link(db: &Connection, link: LinkId) -> Result<Option<Counts>, StoreError> {
+    let counts = db
+        .prepare_cached("SELECT used, held, returned, last FROM links WHERE id = ?1")?
+        .query_row([link.as_bytes()], |row| {
+            let last = row.get::<_, Option<u64>>(3)?.map(Timestamp::from_millis);
+            Ok(Counts { used: row.get(0)?, held: row.get(1)?, returned: row.get(2)?, last })
+        })
+        .optional()?;
+    Ok(counts)
 }
 
 fn counts_of(counts: &[(LinkId, Counts)], link: LinkId) -> Counts {
@@ -125,7 +131,7 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
     let late = record.deadline() <= now
         || before.as_ref().is_some_and(|before| before.transfer.deadline() <= now)
         || !record.state().is_live();
-    if matches!(change.slots(), Slots::Put(_)) && late {
+    if change.slots().puts() && late {
         return Err(StoreError::Conflict);
     }
     let id = record.id();
@@ -179,12 +185,17 @@ pub(super) fn commit(db: &Connection, change: &Change, now: Timestamp) -> Result
 fn write_slots(db: &Connection, id: TransferId, slots: &Slots) -> Result<(), StoreError> {
     match slots {
         Slots::Keep => {}
-        Slots::Put(new) => {
-            for slot in new {
-                db.prepare_cached(
-                    "INSERT OR REPLACE INTO slots (transfer, owner, slot) VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![id.as_bytes(), slot_key(slot.owner), slot.bytes])?;
+        Slots::Write(writes) => {
+            for write in writes {
+                let owner = slot_key(write.owner());
+                match write {
+                    SlotWrite::Put(slot) => db
+                        .prepare_cached("INSERT OR REPLACE INTO slots (transfer, owner, slot) VALUES (?1, ?2, ?3)")?
+                        .execute(params![id.as_bytes(), owner, slot.bytes])?,
+                    SlotWrite::Drop(_) => db
+                        .prepare_cached("DELETE FROM slots WHERE transfer = ?1 AND owner = ?2")?
+                        .execute(params![id.as_bytes(), owner])?,
+                };
             }
         }
         Slots::Destroy => {
