@@ -100,6 +100,8 @@ impl From<ServiceError> for Problem {
             ServiceError::TokenInvalid => Self::new("token_invalid").challenge(Challenge::Token),
             ServiceError::LinkNotFound => Self::new("link_not_found"),
             ServiceError::NotFound => Self::new("not_found"),
+            ServiceError::NotOwner => Self::new("capability_missing").detail(said),
+            ServiceError::PreconditionFailed => Self::new("precondition_failed"),
             ServiceError::CapabilityMissing(_) => Self::new("capability_missing").detail(said),
             ServiceError::LinkBusy { retry_after } => Self::new("link_busy").retry_after(retry_after),
             ServiceError::PasswordRequired(link) => {
@@ -117,7 +119,7 @@ impl From<ServiceError> for Problem {
                     OptionError::Unknown(_) => "option_unknown",
                     OptionError::Invalid { .. } => "option_invalid",
                     OptionError::Conflict(_) => "option_conflict",
-                    OptionError::ExpiresTooLong(_) => "expires_too_long",
+                    OptionError::ExpiresTooLong(_) | OptionError::DeadlineTooLate(_) => "expires_too_long",
                 };
                 Self::new(code).detail(said).field(option.field())
             }

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::limit;
 use super::state::AppState;
 use super::{
-    accounts, layers, link, listing, plain, send, session, teams, tokens, transfer_page, transfers, unlock,
+    accounts, layers, link, links, listing, plain, send, session, teams, tokens, transfer_page, transfers,
 };
 use crate::transfer::rate::Rate;
 
@@ -26,6 +26,7 @@ pub fn router(state: AppState, rate: Option<Rate>) -> Router {
         .route("/{name}", get(plain::nothing).put(send::put))
         .route("/transfers/{id}", get(transfer_page::show))
         .route("/transfers/{id}/end", post(transfer_page::end))
+        .route("/transfers/{id}/links/{link}/revoke", post(transfer_page::revoke))
         .route("/assets/{file}", get(plain::asset))
         .route("/problems/{code}", get(plain::problem))
         .route("/d/{link}", get(link::link).post(link::ticket).delete(link::delete))
@@ -35,8 +36,10 @@ pub fn router(state: AppState, rate: Option<Rate>) -> Router {
         .route("/api/v1/me", get(listing::me))
         .route("/api/v1/limits", get(listing::limits))
         .route("/api/v1/transfers", get(listing::list))
-        .route("/api/v1/transfers/{id}", get(transfers::show).delete(transfers::delete))
-        .route("/api/v1/transfers/{id}/links/{link}/unlock", post(unlock::unlock))
+        .route("/api/v1/transfers/{id}", get(transfers::show).patch(transfers::change).delete(transfers::delete))
+        .route("/api/v1/transfers/{id}/links", get(links::list).post(links::create))
+        .route("/api/v1/transfers/{id}/links/{link}", get(links::show).delete(links::revoke))
+        .route("/api/v1/transfers/{id}/links/{link}/unlock", post(links::unlock))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/api/v1/accounts", get(accounts::list).post(accounts::create))

@@ -1,6 +1,7 @@
 //! `/transfers/{id}`: a transfer as its owner and team see it in a browser, and what they can do to it without JavaScript (ADR 25).
 
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::error::Problem;
@@ -33,5 +34,18 @@ pub(super) async fn end(
 ) -> Result<Response, Problem> {
     let id = parse(&id)?;
     state.service.delete(&caller, id).await?;
+    see_other(&format!("/transfers/{id}"))
+}
+
+/// `POST …/links/{link}/revoke`: takes the link back; repeated, it succeeds again.
+pub(super) async fn revoke(
+    State(state): State<AppState>,
+    caller: Caller,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::new("not_found");
+    let Path((id, link)) = path.map_err(|_| unknown())?;
+    let id = parse(&id)?;
+    state.service.revoke_link(&caller, id, link.parse().map_err(|_| unknown())?).await?;
     see_other(&format!("/transfers/{id}"))
 }

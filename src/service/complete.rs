@@ -6,7 +6,7 @@ use crate::crypto::{TransferKey, seal_slot};
 use crate::failpoint;
 use crate::storage::StoreError;
 use crate::storage::records::Record;
-use crate::transfer::lease::LeaseSummary;
+use crate::transfer::lease::{Counts, LeaseSummary};
 use crate::transfer::policy::Settled;
 use crate::transfer::{Journal, LinkId, NewLink, Sealed, State, Transfer, WholeFile};
 
@@ -50,6 +50,8 @@ impl Service {
             id: link,
             n: Some(n),
             downloads: terms.downloads,
+            deadline: None,
+            label: None,
             password: block.is_set().then(|| Sealed(block.as_bytes().to_vec())),
             slot: slot.as_bytes().to_vec(),
         };
@@ -87,7 +89,7 @@ impl Service {
             .transfer
             .link(link)
             .filter(|_| available)
-            .map(|link| link_view(&self.rules.public_url, &view, link, 0, Some(&secret)));
+            .map(|link| link_view(&self.rules.public_url, &view, link, Counts::default(), Some(&secret)));
         Ok(Sent { transfer: view, link })
     }
 }

@@ -3,10 +3,18 @@
 use super::{Caller, Service, ServiceError};
 use crate::storage::StoreError;
 use crate::transfer::access::Capability;
-use crate::transfer::{LinkId, TransferId};
+use crate::transfer::{LinkId, Transfer, TransferId};
 
 /// Somebody else may change a transfer between read and commit so often before it is given up.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
+
+impl Caller {
+    /// Whoever sent a transfer may end it and take its links back; and whoever may end any of the team.
+    pub(super) fn require_to_end(&self, transfer: &Transfer) -> Result<(), ServiceError> {
+        let own = transfer.owner() == self.account.id && self.may(Capability::Send);
+        self.require(if own { Capability::Send } else { Capability::EndAny })
+    }
+}
 
 impl Service {
     /// Ends a transfer of the caller's team. Repeated, it succeeds again.
@@ -18,12 +26,7 @@ impl Service {
         for _ in 0..TRIES {
             let record = self.records.transfer(caller.team.id, id).await?.ok_or(ServiceError::NotFound)?;
             let transfer = record.transfer;
-            let own = transfer.owner() == caller.account.id;
-            caller.require(if own && caller.may(Capability::Send) {
-                Capability::Send
-            } else {
-                Capability::EndAny
-            })?;
+            caller.require_to_end(&transfer)?;
             if !transfer.state().is_live() {
                 return Ok(());
             }

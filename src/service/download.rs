@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::plan::Plan;
@@ -141,9 +141,12 @@ impl Lease {
         }
     }
 
-    async fn renew(&self, stream: StreamRef, written: u64) -> Result<bool, StoreError> {
+    async fn renew(&self, stream: StreamRef, written: u64) -> Result<Option<Timestamp>, StoreError> {
         let context = self.context.again(self.service.clock.now());
-        Ok(self.ask(LeaseOp::Renew { stream, written }, context).await? == LeaseAnswer::Goes)
+        match self.ask(LeaseOp::Renew { stream, written }, context).await? {
+            LeaseAnswer::Goes { until } => Ok(Some(until)),
+            _ => Ok(None),
+        }
     }
 
     /// Settling works in every state, and is sent again until it is answered or the lease has ended by itself: idle, and
@@ -232,11 +235,12 @@ impl Running {
         let Self { lease, progress, source, sender, length, deadline } = self;
         let clock = Arc::clone(&lease.service.clock);
         let running = lease.service.metrics.download();
+        let (moved, deadline) = watch::channel(deadline);
         let outcome = tokio::select! {
             biased;
-            () = clock.sleep_until(deadline) => Err(Stopped::Deadline),
-            stopped = renew(&lease, (stream, asked), &progress) => Err(stopped),
-            sent = send(source, first, &sender, &progress, &*clock, (length, deadline)) => sent,
+            () = until(&*clock, deadline.clone()) => Err(Stopped::Deadline),
+            stopped = renew(&lease, (stream, asked), &progress, &moved) => Err(stopped),
+            sent = send(source, first, &sender, &progress, &*clock, (length, &deadline)) => sent,
         };
         if let Err(stopped) = &outcome {
             cut();
@@ -257,19 +261,30 @@ impl Running {
     }
 }
 
+/// Until the deadline, which can move meanwhile.
+async fn until(clock: &dyn Clock, mut deadline: watch::Receiver<Timestamp>) {
+    loop {
+        let at = *deadline.borrow_and_update();
+        tokio::select! {
+            () = clock.sleep_until(at) => return,
+            Ok(()) = deadline.changed() => {}
+        }
+    }
+}
+
 async fn send(
     mut source: Source,
     first: Vec<Chunk>,
     sender: &mpsc::Sender<Chunk>,
     progress: &Progress,
     clock: &dyn Clock,
-    (length, deadline): (u64, Timestamp),
+    (length, deadline): (u64, &watch::Receiver<Timestamp>),
 ) -> Result<(), Stopped> {
     let mut chunks = first;
     while !chunks.is_empty() {
         for chunk in chunks {
             // The timer sleeps; a clock that jumped is noticed here.
-            if clock.now() >= deadline {
+            if clock.now() >= *deadline.borrow() {
                 return Err(Stopped::Deadline);
             }
             sender.send(chunk).await.map_err(|_| Stopped::Left)?;
@@ -282,7 +297,12 @@ async fn send(
 
 /// `known` is when the last request that was answered was sent: what the store said was true then, and it counts the
 /// stream as silent from then on.
-async fn renew(lease: &Lease, (stream, mut known): (StreamRef, Instant), progress: &Progress) -> Stopped {
+async fn renew(
+    lease: &Lease,
+    (stream, mut known): (StreamRef, Instant),
+    progress: &Progress,
+    deadline: &watch::Sender<Timestamp>,
+) -> Stopped {
     let mut wait = RENEW_EVERY;
     loop {
         let patience = known + RENEW_PATIENCE;
@@ -290,8 +310,11 @@ async fn renew(lease: &Lease, (stream, mut known): (StreamRef, Instant), progres
         let asked = Instant::now();
         let until = patience.min(asked + RENEW_EVERY);
         match tokio::time::timeout_at(until, lease.renew(stream, progress.written())).await {
-            Ok(Ok(true)) => (known, wait) = (asked, RENEW_EVERY),
-            Ok(Ok(false) | Err(StoreError::NotFound)) => return Stopped::Ended,
+            Ok(Ok(Some(moved))) => {
+                deadline.send_replace(moved);
+                (known, wait) = (asked, RENEW_EVERY);
+            }
+            Ok(Ok(None) | Err(StoreError::NotFound)) => return Stopped::Ended,
             Ok(Err(_)) | Err(_) if Instant::now() >= patience => return Stopped::NoAnswer,
             Ok(Err(_)) | Err(_) => wait = RENEW_AGAIN,
         }

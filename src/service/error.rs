@@ -49,6 +49,12 @@ pub enum ServiceError {
         "too many wrong passwords were tried, so this link takes no more. Only its sender can lift that: ask the sender"
     )]
     LinkStopped,
+    /// Only the account that sent a transfer may do this.
+    #[error("only the account that sent a transfer may do this")]
+    NotOwner,
+    /// It has changed since it was seen.
+    #[error("it has changed since it was seen")]
+    PreconditionFailed,
     /// An option cannot be taken.
     #[error(transparent)]
     Option(#[from] OptionError),
@@ -152,6 +158,7 @@ impl From<InvalidTransition> for ServiceError {
             InvalidTransition::Ended(_) => Self::Ended,
             InvalidTransition::Empty => Self::FileMissing,
             InvalidTransition::TooManyFiles => Self::TooManyFiles,
+            InvalidTransition::NoSuchLink => Self::NotFound,
             other => Self::Conflict(other.to_string()),
         }
     }

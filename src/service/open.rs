@@ -44,7 +44,7 @@ impl Proof {
 
     /// Whether it is this link's. Needs no record: the link's id comes from the secret.
     pub(super) fn proves(&self, link: LinkId) -> bool {
-        self.0.proves(link.as_bytes())
+        self.secret.proves(link.as_bytes())
     }
 }
 
@@ -86,7 +86,7 @@ impl OpenTransfer {
     #[must_use]
     pub fn deadline(&self) -> crate::clock::Timestamp {
         let own = self.record.transfer.link(self.link).and_then(|link| link.deadline);
-        own.map_or(self.record.transfer.deadline(), |own| own.min(self.record.transfer.deadline()))
+        self.record.transfer.slot_deadline(own)
     }
 
     /// The file of this name.
@@ -126,7 +126,7 @@ impl Service {
         let id = *transfer.id().as_bytes();
         let block = recorded.password.as_ref();
         let block = block.map_or(Ok(PasswordBlock::none()), |block| PasswordBlock::from_bytes(&block.0))?;
-        let deadline = transfer.deadline().as_millis();
+        let deadline = transfer.slot_deadline(recorded.deadline).as_millis();
         let closed = |error| {
             tracing::error!(transfer = %transfer.id(), error = &error as &dyn std::error::Error, "slot does not open");
             ServiceError::LinkNotFound

@@ -2,7 +2,6 @@
 
 use super::view::LinkView;
 use super::{Asker, Caller, Service, ServiceError};
-use crate::transfer::access::Capability;
 use crate::transfer::tries::{LINK_STOP, Tried, TryAnswer, unlocked};
 use crate::transfer::{LinkId, OperationId, TransferId};
 
@@ -89,8 +88,7 @@ impl Service {
         if record.transfer.link(link).is_none() {
             return Err(ServiceError::NotFound);
         }
-        let own = record.transfer.owner() == caller.account.id && caller.may(Capability::Send);
-        caller.require(if own { Capability::Send } else { Capability::EndAny })?;
+        caller.require_to_end(&record.transfer)?;
         let event = unlocked(id, link, &self.context(caller.actor(), &caller.asker));
         self.records.forget_tries(caller.team.id, id, link, event).await?;
         self.outbox.ring();

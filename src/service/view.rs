@@ -11,6 +11,7 @@ use crate::crypto::{
 };
 use crate::storage::records::Record;
 use crate::transfer::access::Capability;
+use crate::transfer::lease::Counts;
 use crate::transfer::{EndReason, FileId, Link, LinkId, SlotOwner, State, TransferId};
 
 /// A transfer.
@@ -36,6 +37,9 @@ pub struct TransferView {
     /// Whether it is the asker's own.
     #[serde(skip)]
     pub own: bool,
+    /// Goes up by one with each change.
+    #[serde(skip)]
+    pub version: u64,
 }
 
 /// A file. What is sealed is null where the key is out of reach: for other members, and once it has ended.
@@ -65,10 +69,21 @@ pub struct LinkView {
     /// The same right for tools. Whoever follows it downloads: a bot too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_url: Option<String>,
+    /// What its owner calls it.
+    pub label: Option<String>,
+    /// When it was made.
+    #[serde(serialize_with = "rfc3339")]
+    pub created: Timestamp,
+    /// Its own deadline; null: that of the transfer.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub deadline: Option<Timestamp>,
     /// How many downloads it is good for; null for no limit.
     pub downloads: Option<u32>,
     /// How many are used.
     pub used: u32,
+    /// When a download last began.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub last_used: Option<Timestamp>,
     /// Whether it asks for a password.
     pub password: bool,
     /// How many tries at its password failed.
@@ -82,6 +97,14 @@ pub struct LinkView {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn rfc3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+fn rfc3339_or_null<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => rfc3339(at, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl Caller {
@@ -116,7 +139,7 @@ impl Service {
     }
 
     /// The transfer key by the account key; none if the slot is not this key's (the account was reset).
-    fn owner_key(&self, caller: &Caller, record: &Record, slot: &[u8]) -> Option<TransferKey> {
+    pub(super) fn owner_key(&self, caller: &Caller, record: &Record, slot: &[u8]) -> Option<TransferKey> {
         let id = record.transfer.id();
         let secret = caller.key.owner_secret(id.as_bytes());
         let deadline = record.transfer.deadline().as_millis();
@@ -152,6 +175,7 @@ impl Service {
             files: transfer.files().iter().filter(|file| file.holds_name()).map(file).collect(),
             links: Vec::new(),
             own: account.is_some(),
+            version: transfer.version(),
         };
         view.links = transfer
             .links()
@@ -164,8 +188,8 @@ impl Service {
                     }
                     _ => None,
                 };
-                let used = record.counts_of(link.id).used;
-                link_view(&self.rules.public_url, &view, link, used, secret.as_ref())
+                let counts = record.counts_of(link.id);
+                link_view(&self.rules.public_url, &view, link, counts, secret.as_ref())
             })
             .collect();
         view
@@ -177,7 +201,7 @@ pub(super) fn link_view(
     public_url: &str,
     transfer: &TransferView,
     link: &Link,
-    used: u32,
+    counts: Counts,
     secret: Option<&LinkSecret>,
 ) -> LinkView {
     let id = link.id;
@@ -194,8 +218,12 @@ pub(super) fn link_view(
         id,
         url: text.as_ref().map(|secret| format!("{public_url}/d/{id}#{}", secret.as_str())),
         tool_url,
+        label: link.label.clone(),
+        created: link.created,
+        deadline: link.deadline,
         downloads: link.downloads,
-        used,
+        used: counts.used,
+        last_used: counts.last,
         password: link.password.is_some(),
         tries: 0,
         stopped: false,
