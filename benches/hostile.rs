@@ -19,11 +19,11 @@ mod client;
 #[allow(dead_code, reason = "the load bench needs more of it")]
 #[path = "load/minio.rs"]
 mod minio;
+#[path = "hostile/passwords.rs"]
+mod passwords;
 #[allow(dead_code, reason = "the load bench needs more of it")]
 #[path = "load/redis.rs"]
 mod redis;
-#[path = "hostile/passwords.rs"]
-mod passwords;
 #[path = "hostile/refusals.rs"]
 mod refusals;
 #[allow(dead_code, reason = "the load bench needs more of it")]

@@ -67,7 +67,9 @@ pub fn run(root: &Path) {
         }
         longest = longest.max(begun.elapsed());
     }
-    println!("wrong passwords: {GUESSES} at once, from as many addresses, over three instances; {ROUNDS} times");
+    println!(
+        "wrong passwords: {GUESSES} at once, from as many addresses, over three instances; {ROUNDS} times"
+    );
     for (idle, server) in idle.iter().zip(&servers) {
         let peak = server.memory().1;
         println!("  idle {idle:.1} MiB, peak {peak:.1} MiB, {:.1} MiB more", peak - idle);
@@ -108,8 +110,10 @@ async fn guess(n: u16, address: SocketAddr, link: &Link) -> Option<u16> {
     socket.bind(SocketAddr::new(IpAddr::from([127, 0, 1 + high, low.max(1)]), 0)).ok()?;
     let mut stream = socket.connect(address).await.ok()?;
     let auth = basic(&format!("{}:guess {n}", link.secret.as_deref()?));
-    let head =
-        format!("GET {} HTTP/1.1\r\nhost: bench\r\nauthorization: {auth}\r\nconnection: close\r\n\r\n", link.path);
+    let head = format!(
+        "GET {} HTTP/1.1\r\nhost: bench\r\nauthorization: {auth}\r\nconnection: close\r\n\r\n",
+        link.path
+    );
     stream.write_all(head.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;

@@ -328,7 +328,9 @@ fn mac(key: &Secret<32>, fields: &[&[u8]]) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.bytes()) else {
         unreachable!("HMAC takes a key of any length")
     };
-    fields.iter().for_each(|field| mac.update(field));
+    for field in fields {
+        mac.update(field);
+    }
     mac.finalize().into_bytes().into()
 }
 

@@ -130,8 +130,8 @@ async fn of_a_thousand_guesses_over_three_instances_only_those_allowed_are_tried
             let answer = with(&client, &at(server, &link), PASSWORD).send().await.unwrap();
             assert_eq!(answer.status(), 429, "the right one too");
             assert_eq!(answer.headers().get("retry-after"), None, "no time ends it");
-            let line = answer.text().await.unwrap();
-            assert!(line.contains("Only its sender can lift that"), "{line}");
+            let said = answer.text().await.unwrap();
+            assert!(said.contains("Only its sender can lift that"), "{said}");
             assert_eq!(tries(server).await, (u64::from(LINK_STOP), true));
             assert_eq!(by_ticket(server).await, 200, "a ticket goes on");
         }

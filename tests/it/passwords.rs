@@ -66,8 +66,8 @@ async fn the_right_password_opens_a_link_by_every_way_and_no_other_does() {
     let answer = link.get(&client).send().await.unwrap();
     assert_eq!(answer.status(), 401);
     assert_eq!(answer.headers()["www-authenticate"], format!("Basic realm=\"burnbag {id}\""));
-    let line = answer.text().await.unwrap();
-    assert!(line.contains("'x:<secret>:<password>'") && line.ends_with("(password_required)\n"), "{line}");
+    let said = answer.text().await.unwrap();
+    assert!(said.contains("'x:<secret>:<password>'") && said.ends_with("(password_required)\n"), "{said}");
     for below in ["", "/", "/f"] {
         let ask = |password: &str| {
             let secret = format!("{}:{password}", link.secret);
@@ -224,7 +224,10 @@ async fn wrong_tries_make_the_next_one_wait_and_the_owner_lifts_it() {
     let most = 5 + usize::from(begun.elapsed() >= Duration::from_secs(1)) * 4;
     assert!((1..=most).contains(&wrong), "{wrong} in {:?}", begun.elapsed());
     let scrape = shown.scrape().await;
-    assert_eq!(scrape.value("burnbag_password_checks_total{outcome=\"wrong\"}"), Some(wrong as f64));
+    assert_eq!(
+        scrape.value("burnbag_password_checks_total{outcome=\"wrong\"}"),
+        u32::try_from(wrong).ok().map(f64::from)
+    );
     let view = server.transfer(&link.transfer).await["links"][0].clone();
     assert_eq!((&view["tries"], &view["stopped"]), (&json!(wrong), &json!(false)));
 

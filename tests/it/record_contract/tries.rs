@@ -58,7 +58,7 @@ pub async fn each_further_try_of_a_link_waits_longer_until_it_is_stopped(store: 
         let wait = delay(n, LINK_FREE);
         if !wait.is_zero() {
             assert_eq!(take(&store, &of).await, TryAnswer::Wait(wait), "after {n}");
-            clock.advance(wait - Duration::from_millis(1));
+            clock.advance(wait.saturating_sub(Duration::from_millis(1)));
             assert_eq!(take(&store, &of).await, TryAnswer::Wait(Duration::from_millis(1)), "after {n}");
             clock.advance(Duration::from_millis(1));
             waited += wait;
@@ -80,7 +80,7 @@ pub async fn an_address_is_forgotten_after_a_while_and_never_stopped(store: Stor
         clock.advance(wait);
         assert_eq!(take(&store, &address()).await, TryAnswer::Taken, "after {n}");
     }
-    clock.advance(ADDRESS_FORGOTTEN - Duration::from_millis(1));
+    clock.advance(ADDRESS_FORGOTTEN.saturating_sub(Duration::from_millis(1)));
     assert_eq!(take(&store, &address()).await, TryAnswer::Taken);
     assert_eq!(take(&store, &address()).await, TryAnswer::Wait(LONGEST_DELAY), "the last one moves it on");
     clock.advance(ADDRESS_FORGOTTEN);
