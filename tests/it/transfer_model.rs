@@ -126,7 +126,7 @@ struct Running {
 
 #[derive(Clone)]
 enum Sent {
-    Change(Change),
+    Change(Box<Change>),
     Lease(LeaseRequest, LeaseAnswer),
     Touch(Touch),
 }
@@ -174,7 +174,7 @@ impl World {
         }
         self.record = change.record().clone();
         self.store.commit(change.clone()).await.unwrap();
-        self.last = Some(Sent::Change(change));
+        self.last = Some(Sent::Change(Box::new(change)));
     }
 
     async fn lease(&mut self, op: LeaseOp) -> LeaseAnswer {
@@ -333,7 +333,7 @@ impl World {
     /// What was sent last is sent again.
     async fn again(&mut self) {
         match self.last.clone() {
-            Some(Sent::Change(change)) => self.store.commit(change).await.unwrap(),
+            Some(Sent::Change(change)) => self.store.commit(*change).await.unwrap(),
             Some(Sent::Lease(request, answer)) => {
                 let again = self.store.lease(request.clone()).await.unwrap();
                 // An ended transfer lets nobody in again; all else is answered as before.
