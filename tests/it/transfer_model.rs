@@ -127,7 +127,7 @@ struct Running {
 #[derive(Clone)]
 enum Sent {
     Change(Box<Change>),
-    Lease(LeaseRequest, LeaseAnswer),
+    Lease(Box<LeaseRequest>, LeaseAnswer),
     Touch(Touch),
 }
 
@@ -189,7 +189,7 @@ impl World {
         // A refusal may be asked anew, and a stream that is settled has no repeat of its opening that runs.
         self.last = match (&request.op, answer) {
             (LeaseOp::EndDue, _) | (_, LeaseAnswer::Refused(_)) => None,
-            _ => Some(Sent::Lease(request, answer)),
+            _ => Some(Sent::Lease(Box::new(request), answer)),
         };
         answer
     }
@@ -335,7 +335,7 @@ impl World {
         match self.last.clone() {
             Some(Sent::Change(change)) => self.store.commit(*change).await.unwrap(),
             Some(Sent::Lease(request, answer)) => {
-                let again = self.store.lease(request.clone()).await.unwrap();
+                let again = self.store.lease((*request).clone()).await.unwrap();
                 // An ended transfer lets nobody in again; all else is answered as before.
                 assert!(again == answer || again == LeaseAnswer::Refused(LeaseRefused::Ended));
                 if let LeaseOp::Renew { stream, written } = request.op {
