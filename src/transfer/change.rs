@@ -152,7 +152,7 @@ impl Change {
         let forget = forget || second.forget;
         let limits = limits.or(second.limits);
         let record = second.record;
-        Ok(Self { expected, context, events, slots, upload_deadline, forget, limits, record })
+        Ok(Self { record, expected, context, events, slots, upload_deadline, forget, limits })
     }
 
     /// What of its team's quota it holds more than before, it holds within these limits, or the store refuses it. Without them

@@ -50,10 +50,8 @@ impl Inside {
 
     async fn holds(&self, bytes: u64, transfers: u64, uploads: u64) {
         let expected = Holding { bytes, transfers, uploads };
-        wait_for(&format!("{expected:?} to be held"), async || {
-            (self.held().await == expected).then_some(())
-        })
-        .await;
+        wait_for(&format!("{expected:?} to be held"), async || (self.held().await == expected).then_some(()))
+            .await;
     }
 
     /// Deletes what has ended.

@@ -126,8 +126,8 @@ struct Running {
 
 #[derive(Clone)]
 enum Sent {
-    Change(Change),
-    Lease(LeaseRequest, LeaseAnswer),
+    Change(Box<Change>),
+    Lease(Box<LeaseRequest>, LeaseAnswer),
     Touch(Touch),
 }
 
@@ -174,7 +174,7 @@ impl World {
         }
         self.record = change.record().clone();
         self.store.commit(change.clone()).await.unwrap();
-        self.last = Some(Sent::Change(change));
+        self.last = Some(Sent::Change(Box::new(change)));
     }
 
     async fn lease(&mut self, op: LeaseOp) -> LeaseAnswer {
@@ -189,7 +189,7 @@ impl World {
         // A refusal may be asked anew, and a stream that is settled has no repeat of its opening that runs.
         self.last = match (&request.op, answer) {
             (LeaseOp::EndDue, _) | (_, LeaseAnswer::Refused(_)) => None,
-            _ => Some(Sent::Lease(request, answer)),
+            _ => Some(Sent::Lease(Box::new(request), answer)),
         };
         answer
     }
@@ -333,9 +333,9 @@ impl World {
     /// What was sent last is sent again.
     async fn again(&mut self) {
         match self.last.clone() {
-            Some(Sent::Change(change)) => self.store.commit(change).await.unwrap(),
+            Some(Sent::Change(change)) => self.store.commit(*change).await.unwrap(),
             Some(Sent::Lease(request, answer)) => {
-                let again = self.store.lease(request.clone()).await.unwrap();
+                let again = self.store.lease((*request).clone()).await.unwrap();
                 // An ended transfer lets nobody in again; all else is answered as before.
                 assert!(again == answer || again == LeaseAnswer::Refused(LeaseRefused::Ended));
                 if let LeaseOp::Renew { stream, written } = request.op {
