@@ -315,10 +315,10 @@ async fn a_team_is_alone_with_what_is_its_own() {
     }
 
     // Names are taken by one; what is not named in a change stays.
-    let taken = operator.post("/api/v1/teams", json!({"name": "two"})).await;
-    assert_eq!(code(&taken), (409, "conflict"));
-    let taken = ann.post("/api/v1/accounts", json!({"name": "bob"})).await;
-    assert_eq!(code(&taken), (409, "conflict"), "names are one of a kind over all teams");
+    let refused = operator.post("/api/v1/teams", json!({"name": "two"})).await;
+    assert_eq!(code(&refused), (409, "conflict"));
+    let refused = ann.post("/api/v1/accounts", json!({"name": "bob"})).await;
+    assert_eq!(code(&refused), (409, "conflict"), "names are one of a kind over all teams");
     let path = format!("/api/v1/teams/{two}");
     let changed =
         operator.patch(&path, json!({"name": "three", "limits": {"bytes": null, "uploads": 4}})).await.1;

@@ -13,11 +13,13 @@ pub struct Part<T> {
 
 impl<T> Part<T> {
     /// The record after the change.
+    #[must_use]
     pub const fn record(&self) -> &T {
         &self.record
     }
 
     /// The version that the store must hold; absent: there must be no such record, and nothing of that name.
+    #[must_use]
     pub const fn expected(&self) -> Option<u64> {
         self.expected
     }

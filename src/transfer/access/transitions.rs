@@ -165,7 +165,7 @@ impl Team {
         }
         let mut change = AccessChange::new(context);
         change.tell(EventType::TeamChanged, format!("team {}", self.id));
-        change.accounts = accounts.into_iter().map(Account::as_it_is).collect();
+        change.accounts = accounts.into_iter().map(Account::unchanged).collect();
         let expected = Some(0);
         self.version = 1;
         change.team = Some(Part { record: self, expected });
@@ -316,7 +316,7 @@ impl Account {
         Part { record: self, expected }
     }
 
-    fn as_it_is(self) -> Part<Self> {
+    fn unchanged(self) -> Part<Self> {
         Part { expected: Some(self.version), record: self }
     }
 }
