@@ -11,7 +11,7 @@ use crate::browser_support::Browser;
 use crate::gate::header;
 use crate::support::{Link, Server, free_port, wait_for};
 
-/// What the tab key is to WebDriver.
+/// What the tab key is to `WebDriver`.
 const TAB: char = '\u{e004}';
 /// The same of the enter key.
 const ENTER: &str = "\u{e007}";
