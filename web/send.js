@@ -123,7 +123,7 @@ function start() {
   });
 
   const place = at("drop");
-  at("drop-hint").hidden = false;
+  at("drop-hint").hidden = !matchMedia("(pointer: fine)").matches;
   const over = (yes) => place.classList.toggle("over", yes);
   // A file that misses the place is not opened instead of the page.
   for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());

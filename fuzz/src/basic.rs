@@ -50,7 +50,8 @@ pub fn run(data: &[u8]) {
             }
             _ => {
                 for _ in 0..input.int_in_range(0..=2)? {
-                    let name: &[u8] = input.choose(&[TICKET.as_bytes(), b"a", b"", b"; ", SESSION.as_bytes()])?;
+                    let name: &[u8] =
+                        input.choose(&[TICKET.as_bytes(), b"a", b"", b"; ", SESSION.as_bytes()])?;
                     let value = [bytes(input, 40)?, name, b"=", bytes(input, 300)?].concat();
                     if let Ok(value) = HeaderValue::from_bytes(&value) {
                         headers.append(COOKIE, value);

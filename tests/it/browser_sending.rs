@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use fantoccini::actions::{InputSource as _, KeyAction, KeyActions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -10,8 +11,9 @@ use crate::browser_support::Browser;
 use crate::gate::header;
 use crate::support::{Link, Server, free_port, wait_for};
 
-/// What the tab key is to WebDriver.
-const TAB: &str = "\u{e004}";
+/// What the tab key is to `WebDriver`.
+const TAB: char = '\u{e004}';
+/// The same of the enter key.
 const ENTER: &str = "\u{e007}";
 
 const FILES: [(&str, &str); 2] = [("first report.txt", "one"), ("Grüße 🎉.txt", "two")];
@@ -184,8 +186,8 @@ async fn tabs(browser: &Browser) -> Vec<String> {
     let here = "(document.activeElement.id || document.activeElement.textContent || '').trim()";
     let mut reached = Vec::new();
     for _ in 0..40 {
-        let active = browser.page.active_element().await.unwrap();
-        active.send_keys(TAB).await.unwrap();
+        let down = KeyActions::new("keys".to_owned()).then(KeyAction::Down { value: TAB });
+        browser.page.perform_actions(down.then(KeyAction::Up { value: TAB })).await.unwrap();
         let at = browser.value("document.activeElement.tagName").await;
         if at == "BODY" || at == "HTML" {
             break;
@@ -373,7 +375,11 @@ async fn a_form_of_another_origin_does_nothing_with_the_session() {
 
     let ends = front.heads(&format!("POST /transfers/{}/end", sent.transfer));
     let with_session = ends.iter().filter(|head| head.contains("__Host-bb=bb_ses_")).count();
-    assert_eq!((ends.len(), with_session), (2, 1), "the browser sent the cookie from the other port: {ends:#?}");
+    assert_eq!(
+        (ends.len(), with_session),
+        (2, 1),
+        "the browser sent the cookie from the other port: {ends:#?}"
+    );
     assert_eq!(server.transfer(&sent.transfer).await["state"], "available");
     assert_eq!(server.stored().await.len(), 1);
     assert_eq!(browser.cookies().await[0]["value"], session[0]["value"]);

@@ -125,7 +125,10 @@ fn every_page() -> Vec<(&'static str, Response)> {
         ("send, not allowed", pages::send(&who("admin"), false, &POLICY)),
         ("sent", pages::sent(&transfer(State::Available, None), &who(evil), true)),
         ("ended", pages::transfer(&transfer(State::Ended, Some(EndReason::Deleted)), &who("admin"), true)),
-        ("problem of a caller", pages::problem_for(Some(&who(evil)), StatusCode::NOT_FOUND, evil, evil, "not_found")),
+        (
+            "problem of a caller",
+            pages::problem_for(Some(&who(evil)), StatusCode::NOT_FOUND, evil, evil, "not_found"),
+        ),
         ("problem", pages::problem(StatusCode::NOT_FOUND, evil, evil, "link_not_found")),
         ("strange problem", pages::problem(StatusCode::IM_A_TEAPOT, evil, evil, evil)),
         ("problem_doc", pages::problem_doc("storage_full").unwrap()),
@@ -455,7 +458,9 @@ fn a_password_field_says_what_it_is_for() {
     assert_eq!(field(&login, "token"), ("password".to_owned(), "current-password".to_owned()));
     let send = text(pages::send(&who("admin"), true, &POLICY));
     assert_eq!(field(&send, "password"), ("password".to_owned(), "new-password".to_owned()));
-    assert!(!login.contains("needs https") && text(pages::login("http://bag.example")).contains("needs https"));
+    assert!(
+        !login.contains("needs https") && text(pages::login("http://bag.example")).contains("needs https")
+    );
 }
 
 #[test]

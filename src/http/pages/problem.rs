@@ -29,13 +29,7 @@ pub fn problem(status: StatusCode, title: &str, detail: &str, code: &str) -> Res
 
 /// [`problem`], for who is logged in.
 #[must_use]
-pub fn problem_for(
-    who: Option<&Who>,
-    status: StatusCode,
-    title: &str,
-    detail: &str,
-    code: &str,
-) -> Response {
+pub fn problem_for(who: Option<&Who>, status: StatusCode, title: &str, detail: &str, code: &str) -> Response {
     let kind = problems::kind(code);
     let help = kind.map(|kind| kind.help).filter(|help| !detail.contains(help));
     let linked = kind.is_some();

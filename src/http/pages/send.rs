@@ -11,7 +11,7 @@ use crate::transfer::policy::{MAX_DOWNLOADS, Policy, words};
 
 #[derive(Template)]
 #[template(path = "send.html")]
-struct Send<'a> {
+struct Page<'a> {
     who: Option<&'a Who>,
     may_send: bool,
     lives: Vec<Life>,
@@ -57,7 +57,7 @@ fn in_full(life: Duration) -> String {
 /// The page at `/` for who is logged in. `may_send`: whether account and token allow it.
 #[must_use]
 pub fn send(who: &Who, may_send: bool, policy: &Policy) -> Response {
-    let page = Send {
+    let page = Page {
         who: Some(who),
         may_send,
         lives: lives(policy),

@@ -53,20 +53,45 @@ const ENDED: &str = "The transfer has ended";
 
 const fn said(state: State, reason: Option<EndReason>) -> (&'static str, &'static str) {
     match state {
-        State::Uploading => ("Being sent", "Its files are still on their way. Nothing can be fetched before the last one is whole."),
+        State::Uploading => (
+            "Being sent",
+            "Its files are still on their way. Nothing can be fetched before the last one is whole.",
+        ),
         State::Held => ("Held", "It waits for a check or an approval. Nothing can be fetched before."),
-        State::Available => ("Available", "Give a link to one person, over a channel that you trust. Whoever has the link has the files."),
-        State::Ended | State::Purged => (ENDED, match reason {
-            Some(EndReason::Expired) => "Its deadline has passed. The keys are destroyed: nobody can read the files any more.",
-            Some(EndReason::Exhausted) => "Every download was used. The keys are destroyed: nobody can read the files any more.",
-            Some(EndReason::Rejected) => "It was refused by a check or an approver. The keys are destroyed: nobody can read the files any more.",
-            Some(EndReason::Abandoned) => "It was never sent whole. The keys are destroyed: nobody can read the files any more.",
-            Some(EndReason::Deleted) | None => "It was ended by hand. The keys are destroyed: nobody can read the files any more.",
-        }),
+        State::Available => (
+            "Available",
+            "Give a link to one person, over a channel that you trust. Whoever has the link has the files.",
+        ),
+        State::Ended | State::Purged => (
+            ENDED,
+            match reason {
+                Some(EndReason::Expired) => {
+                    "Its deadline has passed. The keys are destroyed: nobody can read the files any more."
+                }
+                Some(EndReason::Exhausted) => {
+                    "Every download was used. The keys are destroyed: nobody can read the files any more."
+                }
+                Some(EndReason::Rejected) => {
+                    "It was refused by a check or an approver. The keys are destroyed: nobody can read the files any more."
+                }
+                Some(EndReason::Abandoned) => {
+                    "It was never sent whole. The keys are destroyed: nobody can read the files any more."
+                }
+                Some(EndReason::Deleted) | None => {
+                    "It was ended by hand. The keys are destroyed: nobody can read the files any more."
+                }
+            },
+        ),
     }
 }
 
-fn answer(status: StatusCode, heading: Option<&'static str>, view: &TransferView, who: &Who, may_end: bool) -> Response {
+fn answer(
+    status: StatusCode,
+    heading: Option<&'static str>,
+    view: &TransferView,
+    who: &Who,
+    may_end: bool,
+) -> Response {
     let (state, lead) = said(view.state, view.reason);
     let live = view.state.is_live();
     let deadline = (view.state == State::Available).then(|| view.deadline.to_string());
