@@ -25,8 +25,10 @@ use crate::support::{Link, Server, basic, noise, wait_for};
 use crate::trail::{lines, now, until};
 
 const RECEIVERS: usize = 200;
-/// `BURNBAG_LEASE_IDLE` and `BURNBAG_LEASE_RETRY`.
-const IDLE: Duration = Duration::from_secs(1);
+/// `BURNBAG_LEASE_IDLE` where receivers break off, so that what they held comes back at once.
+const IDLE: &str = "1s";
+/// Where nobody does: longer than a store may be silent on a machine that has too much to do.
+const LONG_IDLE: &str = "60s";
 /// More than a third of it is never under way between two sockets.
 const LARGE: usize = 6 << 20;
 /// No wait is longer. It takes a moment each time, or 30 s for a stream of which nobody knows.
@@ -74,10 +76,10 @@ struct Answer {
 }
 
 impl Fleet {
-    async fn start() -> Self {
+    async fn start(idle: &str) -> Self {
         let redis = RedisServer::start().await;
         let stores = Stores::minio().await.by(redis.url());
-        let settings = [("BURNBAG_LEASE_IDLE", "1s"), ("BURNBAG_LEASE_RETRY", "1s")];
+        let settings = [("BURNBAG_LEASE_IDLE", idle), ("BURNBAG_LEASE_RETRY", "1s")];
         let first = Server::on(stores, &settings).await;
         let (second, third) = tokio::join!(first.beside(&settings), first.beside(&settings));
         Self { instances: vec![first, second, third], redis }
@@ -294,7 +296,7 @@ fn to_come_back(got: &[(Receiver, Got)]) -> Vec<Receiver> {
 }
 
 async fn race(downloads: u32) {
-    let fleet = Fleet::start().await;
+    let fleet = Fleet::start(LONG_IDLE).await;
     let content = noise(100_000, 1);
     let link = fleet.send(&content, downloads).await;
     let all = fleet.receivers(&link);
@@ -337,7 +339,7 @@ async fn with_receivers_that_break_off_anywhere_the_count_ends_where_the_rules_s
     let seed = rand::random();
     eprintln!("seed: {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let fleet = Fleet::start().await;
+    let fleet = Fleet::start(IDLE).await;
     let content = noise(LARGE, 2);
     let link = fleet.send(&content, DOWNLOADS).await;
     let mut waiting = fleet.receivers(&link);
@@ -345,28 +347,34 @@ async fn with_receivers_that_break_off_anywhere_the_count_ends_where_the_rules_s
         random.random_bool(0.5).then(|| (receiver.address, random.random_range(0..LARGE / 4)))
     };
     let cuts: BTreeMap<_, _> = waiting.iter().filter_map(breaks_off).collect();
-    let (mut whole, mut broken) = (Vec::new(), Vec::new());
+    let (mut whole, mut broken, mut unanswered) = (Vec::new(), Vec::new(), 0);
     // Who is told to come back does, once nothing is held any more.
     while !waiting.is_empty() {
         let got = wave(waiting, &content, &cuts).await;
         whole.extend(who(&got, Got::Whole));
         broken.extend(who(&got, Got::Broken));
-        broken.extend(who(&got, Got::Cut));
-        waiting = [Got::Busy, Got::Unavailable].iter().flat_map(|what| who(&got, *what)).collect();
-        assert!(waiting.is_empty() || whole.len() + broken.len() <= DOWNLOADS as usize + 3);
-        let given_up = u32::try_from(broken.len()).unwrap();
-        let used = u32::try_from(whole.len()).unwrap() + given_up.saturating_sub(3);
-        // The transfer ends with its last download, and takes what is held with it.
+        waiting = to_come_back(&got);
+        unanswered += waiting.len() - who(&got, Got::Busy).len();
         let counts = fleet.settled(&link).await;
-        assert_eq!(counts, Counts { used, held: 0, returned: given_up.min(3) });
+        // Where a store did not answer, a lease may have been taken of which nobody was told.
+        if unanswered == 0 {
+            let given_up = u32::try_from(broken.len()).unwrap();
+            let used = u32::try_from(whole.len()).unwrap() + given_up.saturating_sub(3);
+            assert_eq!(counts, Counts { used, held: 0, returned: given_up.min(3) });
+        }
     }
-    eprintln!("whole: {}, broken off: {}", whole.len(), broken.len());
-    assert_eq!(fleet.counts(&link).await.0.used, DOWNLOADS);
-    assert_eq!(whole.len() + broken.len(), DOWNLOADS as usize + broken.len().min(3));
+    eprintln!("whole: {}, broken off: {}, unanswered: {unanswered}", whole.len(), broken.len());
+    let counts = fleet.settled(&link).await;
     fleet.is_exhausted(&link, DOWNLOADS, &fleet.receivers(&link)).await;
     let (started, completed) = fleet.trail(&link).await;
     assert_eq!(completed, addresses(&whole));
-    assert_eq!(started, addresses(&[whole, broken].concat()));
+    let given_up = u32::try_from(started.len() - completed.len()).unwrap();
+    let used = u32::try_from(completed.len()).unwrap() + given_up.saturating_sub(3);
+    assert_eq!(counts, Counts { used, held: 0, returned: given_up.min(3) });
+    assert_eq!(used, DOWNLOADS);
+    if unanswered == 0 {
+        assert_eq!(started, addresses(&[whole, broken].concat()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -374,7 +382,7 @@ async fn all_but_the_last_byte_again_and_again_comes_no_more_than_twelve_times()
     // A lease starts a file 3 times; it is the only one at a time; and 3 times its count comes back.
     const LEASES: usize = 1 + 3;
     const SIZE: usize = 300_000;
-    let fleet = Fleet::start().await;
+    let fleet = Fleet::start(IDLE).await;
     let content = noise(SIZE, 3);
     let link = fleet.send(&content, 1).await;
     let greedy = fleet.receiver(&link, 0);
@@ -417,7 +425,7 @@ enum Redis {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_redis_killed_and_started_again_in_the_middle_exactly_ten_get_ten_downloads() {
     const DOWNLOADS: u32 = 10;
-    let mut fleet = Fleet::start().await;
+    let mut fleet = Fleet::start(IDLE).await;
     let content = noise(LARGE, 4);
     let link = fleet.send(&content, DOWNLOADS).await;
     let all = fleet.receivers(&link);
@@ -443,7 +451,7 @@ async fn with_redis_killed_and_started_again_in_the_middle_exactly_ten_get_ten_d
         redis.send(Redis::IsDead).unwrap();
         are_through.wait_for(|count| *count >= 3).await.unwrap();
         // Longer than a lease may be idle: what they got is to be known all the same.
-        until(now().after(IDLE * 2)).await;
+        until(now().after(Duration::from_secs(2))).await;
         fleet.redis.start_again().await;
         redis.send(Redis::IsBack).unwrap();
     };
