@@ -11,7 +11,7 @@ use super::serve::Settings;
 use crate::app::App;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::service::TeamCheck;
+use crate::service::{By, TeamCheck};
 use crate::telemetry;
 use crate::transfer::quota::Holding;
 
@@ -70,15 +70,15 @@ async fn look(app: &App, repair: bool) -> anyhow::Result<bool> {
     let service = &app.service;
     service.check_store_ids().await?;
     super::print("Records and objects belong together.\n")?;
-    let teams = service.teams().await?;
+    let teams = service.teams(By::Operator).await?;
     let (progress, all) = (Progress::new(), teams.len());
     let mut wrong = 0;
-    for (number, (team, accounts)) in (1..).zip(&teams) {
+    for (number, team) in (1..).zip(&teams) {
         let told = |transfers| progress.read(number, all, transfers);
-        let checked = service.check_usage(*team, told).await;
+        let checked = service.check_usage(team.id, told).await;
         progress.end();
         let check = checked?;
-        super::print(format_args!("Team {team} ({}): {}\n", accounts.join(", "), said(&check)))?;
+        super::print(format_args!("Team {} ({}): {}\n", team.name, team.id, said(&check)))?;
         if !check.has_drift() {
             continue;
         }

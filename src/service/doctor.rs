@@ -1,6 +1,5 @@
 //! What `burnbag doctor` looks at: whether what teams use is what their records add up to.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Service, ServiceError};
@@ -34,18 +33,6 @@ impl TeamCheck {
 }
 
 impl Service {
-    /// Every team, with the names of its accounts.
-    ///
-    /// # Errors
-    /// The record store's.
-    pub async fn teams(&self) -> Result<BTreeMap<TeamId, Vec<String>>, ServiceError> {
-        let mut teams: BTreeMap<TeamId, Vec<String>> = BTreeMap::new();
-        for account in self.records.accounts().await? {
-            teams.entry(account.team).or_default().push(account.name);
-        }
-        Ok(teams)
-    }
-
     /// Compares what a team uses with its records, beside whatever goes on. `read` is told how many were read so far.
     ///
     /// # Errors

@@ -4,16 +4,12 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::by::{TRIES, kept_changing};
 use super::{Asker, Service, ServiceError};
 use crate::crypto::{Token, TokenKind, wrap_account_key};
-use crate::metrics::Store;
-use crate::storage::StoreError;
-use crate::transfer::access::{AccessChange, TokenRecord};
+use crate::transfer::access::TokenRecord;
 use crate::transfer::session::DeadSession;
-use crate::transfer::{AccountId, Sealed, TokenId};
-
-/// Somebody else may change an account between read and commit so often before it is given up.
-const TRIES: usize = 5;
+use crate::transfer::{AccountId, Sealed, TeamId, TokenId};
 
 /// A session just opened.
 pub struct Session {
@@ -55,17 +51,13 @@ impl Service {
                 revoked: None,
                 last_used: None,
             };
-            match self.commit_session(caller.account.add_token(record, &context)).await {
-                Err(StoreError::Conflict) => {}
-                done => {
-                    done?;
-                    self.drop_dead_sessions(account).await;
-                    let token = Zeroizing::new(token.text().to_owned());
-                    return Ok(Session { token, lasts: end.since(context.now) });
-                }
+            if self.commit_access(caller.account.add_token(record, &context)).await? {
+                self.drop_dead_sessions(caller.team.id, account).await;
+                let token = Zeroizing::new(token.text().to_owned());
+                return Ok(Session { token, lasts: end.since(context.now) });
             }
         }
-        Err(ServiceError::Unavailable("the account kept changing".to_owned()))
+        Err(kept_changing())
     }
 
     /// Revokes the token of a session. What is no session, or none any more, is left as it is.
@@ -80,30 +72,19 @@ impl Service {
                 Err(error) => return Err(error),
             };
             let context = self.context(caller.actor(), &caller.asker);
-            match self.commit_session(caller.account.revoke_token(caller.token, &context)).await {
-                Err(StoreError::Conflict) => {}
-                done => return Ok(done?),
+            let tokens = self.records.tokens(caller.team.id, caller.account.id).await?;
+            if self.commit_access(caller.account.revoke_token(caller.token.id, tokens, &context)).await? {
+                return Ok(());
             }
         }
-        Err(ServiceError::Unavailable("the account kept changing".to_owned()))
-    }
-
-    /// Commits, and sends again what was not answered, under the same operation.
-    async fn commit_session(&self, change: AccessChange) -> Result<(), StoreError> {
-        let mut done = self.records.commit_access(change.clone()).await;
-        if matches!(done, Err(StoreError::Unavailable(_))) {
-            self.metrics.retried(Store::Records, "commit_access");
-            done = self.records.commit_access(change).await;
-        }
-        self.outbox.ring();
-        done
+        Err(kept_changing())
     }
 
     /// Only tidies up: whoever logs in does not fail with it.
-    async fn drop_dead_sessions(&self, account: AccountId) {
+    async fn drop_dead_sessions(&self, team: TeamId, account: AccountId) {
         let dropped = async {
             let now = self.clock.now();
-            let tokens = self.records.tokens(account).await?;
+            let tokens = self.records.tokens(team, account).await?;
             let dead: Vec<_> = tokens.iter().filter_map(|token| DeadSession::of(token, now)).collect();
             if dead.is_empty() { Ok(()) } else { self.records.forget_sessions(dead).await }
         };

@@ -26,6 +26,8 @@ struct Transfer<'a> {
 
 /// A link as its owner sees it.
 struct Row {
+    id: String,
+    label: Option<String>,
     url: Option<String>,
     uses: String,
     password: bool,
@@ -40,7 +42,14 @@ impl Row {
             None if link.used == 0 => "Not downloaded yet".to_owned(),
             None => format!("Downloaded {}", times(link.used)),
         };
-        Self { url: link.url.clone(), uses, password: link.password, revoked: link.revoked }
+        Self {
+            id: link.id.to_string(),
+            label: link.label.clone(),
+            url: link.url.clone().filter(|_| !link.revoked),
+            uses,
+            password: link.password,
+            revoked: link.revoked,
+        }
     }
 }
 
