@@ -38,7 +38,7 @@ impl Service {
     ) -> Result<LinkView, ServiceError> {
         // What is refused anyway costs no Argon2id.
         let record = self.own(caller, id).await?;
-        self.mint(caller, record, terms, (&PasswordKey::none(), &PasswordBlock::none())).await?;
+        let _ = self.mint(caller, record, terms, (&PasswordKey::none(), &PasswordBlock::none())).await?;
         let (key, block) = self.new_password(password).await?;
         for _ in 0..TRIES {
             let record = self.own(caller, id).await?;
