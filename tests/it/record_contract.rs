@@ -17,9 +17,9 @@ mod commits;
 mod due;
 mod leases;
 mod outbox;
-mod tries;
 mod quotas;
 mod rates;
+mod tries;
 mod uploads;
 
 pub type Store = Arc<dyn RecordStore>;
