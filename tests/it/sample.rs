@@ -93,6 +93,8 @@ pub fn new_link(transfer: TransferId, n: u8, downloads: Option<u32>) -> NewLink 
         id,
         n: Some(u32::from(n)),
         downloads,
+        deadline: None,
+        label: None,
         password: None,
         slot: format!("slot of link {id}").into_bytes(),
     }
