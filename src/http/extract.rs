@@ -119,9 +119,7 @@ impl FromRequestParts<AppState> for Caller {
             Offered::Nothing => {
                 let session = session_cookie(&parts.headers)
                     .ok_or(Problem::new("token_required").challenge(Challenge::Token))?;
-                let caller = state.service.login(session, origin.asker()).await?;
-                // Only a session belongs in a cookie.
-                if caller.token.is_session() { caller } else { Err(ServiceError::TokenInvalid)? }
+                state.service.session(session, origin.asker()).await?
             }
             Offered::Basic(_) | Offered::Other => Err(ServiceError::TokenInvalid)?,
         };

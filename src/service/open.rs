@@ -153,7 +153,10 @@ impl Service {
     /// Whether what was opened has not ended since.
     pub(super) async fn is_open_yet(&self, open: &OpenTransfer) -> Result<bool, ServiceError> {
         let record = self.records.transfer(open.record.transfer.team(), open.id()).await?;
-        let stands = record.is_some_and(|record| record.transfer.state() == State::Available);
+        let stands = record.is_some_and(|record| {
+            let link = record.transfer.link(open.link);
+            record.transfer.state() == State::Available && link.is_some_and(|link| link.stands(self.clock.now()))
+        });
         Ok(stands && self.clock.now() < open.deadline())
     }
 }

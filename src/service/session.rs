@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::by::{TRIES, kept_changing};
-use super::{Asker, Service, ServiceError};
+use super::{Asker, Caller, Service, ServiceError};
 use crate::crypto::{Token, TokenKind, wrap_account_key};
 use crate::transfer::access::TokenRecord;
 use crate::transfer::session::DeadSession;
@@ -60,15 +60,25 @@ impl Service {
         Err(kept_changing())
     }
 
+    /// Lets the holder of a session in.
+    ///
+    /// # Errors
+    /// [`ServiceError::TokenInvalid`] as [`Service::login`] says, and for the token of no session. It is not counted as a guess:
+    /// a browser sends the cookie of a session that is over with each page.
+    pub async fn session(&self, token: &str, asker: Asker) -> Result<Caller, ServiceError> {
+        let caller = self.let_in(token, asker).await?;
+        if caller.token.is_session() { Ok(caller) } else { Err(ServiceError::TokenInvalid) }
+    }
+
     /// Revokes the token of a session. What is no session, or none any more, is left as it is.
     ///
     /// # Errors
     /// The record store's.
     pub async fn close_session(&self, token: &str, asker: Asker) -> Result<(), ServiceError> {
         for _ in 0..TRIES {
-            let caller = match self.login(token, asker.clone()).await {
-                Ok(caller) if caller.token.is_session() => caller,
-                Ok(_) | Err(ServiceError::TokenInvalid) => return Ok(()),
+            let caller = match self.session(token, asker.clone()).await {
+                Ok(caller) => caller,
+                Err(ServiceError::TokenInvalid) => return Ok(()),
                 Err(error) => return Err(error),
             };
             let context = self.context(caller.actor(), &caller.asker);

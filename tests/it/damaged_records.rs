@@ -51,9 +51,9 @@ fn sizes_and_counts_without_end_are_the_most_that_there_is() {
     record["files"] = json!([file(1), file(2)]);
     let transfer: Transfer = serde_json::from_value(record).unwrap();
     assert_eq!(transfer.bytes(), u64::MAX);
-    let full = Counts { used: u32::MAX, held: u32::MAX, returned: u32::MAX };
+    let full = Counts { used: u32::MAX, held: u32::MAX, returned: u32::MAX, last: None };
     for moves in [(None, Some(Hold::Held)), (Some(Hold::Held), Some(Hold::Used)), (Some(Hold::Held), None)] {
-        assert!(full.moved(moves.0, moves.1).used == u32::MAX);
+        assert!(full.moved(moves.0, moves.1, START).used == u32::MAX);
     }
 }
 

@@ -315,7 +315,7 @@ async fn race(downloads: u32) {
         waiting = to_come_back(&got);
     }
     assert_eq!(whole.len(), downloads as usize);
-    let Counts { used, held, returned } = fleet.settled(&link).await;
+    let Counts { used, held, returned, .. } = fleet.settled(&link).await;
     assert_eq!((used, held), (downloads, 0));
     fleet.is_exhausted(&link, downloads, &all).await;
     let (started, completed) = fleet.trail(&link).await;

@@ -181,7 +181,7 @@ impl World {
         let op =
             if settles { LeaseOp::Settle { stream, written } } else { LeaseOp::Renew { stream, written } };
         let answer = match self.lease(op).await {
-            LeaseAnswer::Goes => Answer::Goes,
+            LeaseAnswer::Goes { .. } | LeaseAnswer::Settled => Answer::Goes,
             LeaseAnswer::Stop => Answer::Stop,
             other => panic!("{other:?}"),
         };

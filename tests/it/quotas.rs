@@ -294,36 +294,17 @@ async fn team_of(server: &Server) -> TeamId {
     me(server).await["team"]["id"].as_str().unwrap().parse().unwrap()
 }
 
-fn write_team(server: &Server, team: &Team) {
-    let (id, body) = (team.id, serde_json::to_string(team).unwrap());
-    let sql = format!("INSERT OR REPLACE INTO teams (id, body) VALUES (x'{id}', '{body}')");
-    write(server, &sql, &["HSET", &format!("bb:{{bb.0}}:team:{id}"), "body", &body]);
-}
-
-fn team(id: TeamId, name: &str, limits: Limits) -> Team {
-    Team {
-        id,
-        name: name.to_owned(),
-        shard: 0,
-        created: Timestamp::default(),
-        version: 1,
-        operator: false,
-        admins: Vec::new(),
-        limits,
-        removed: None,
-    }
+fn command(server: &Server, arguments: &[&str]) -> String {
+    let made = server.burnbag(arguments);
+    assert!(made.status.success(), "{arguments:?}: {}", text(&made.stderr));
+    text(&made.stdout).trim().to_owned()
 }
 
 /// A second team with the account bob; his token.
-async fn second_team(server: &Server) -> String {
-    let now = SystemClock.now();
-    let id = TeamId::generate(now);
-    write_team(server, &team(id, "second", Limits::default()));
-    let bob = Account::create(id, AccountId::generate(now), "bob", Role::Member, &system(now));
-    records(server).await.commit_access(bob).await.unwrap();
-    let made = server.burnbag(&["token", "create", "--account", "bob"]);
-    assert!(made.status.success(), "{}", text(&made.stderr));
-    text(&made.stdout).trim().to_owned()
+fn second_team(server: &Server) -> String {
+    command(server, &["team", "create", "second"]);
+    command(server, &["account", "create", "bob", "--team", "second"]);
+    command(server, &["token", "create", "--account", "bob"])
 }
 
 #[tokio::test]
@@ -335,14 +316,12 @@ async fn a_team_keeps_its_own_limits_within_what_the_operator_allows() {
         ("BURNBAG_EXPIRES_MAX", "3h"),
     ];
     let server = serve(&settings).await;
-    let id = team_of(&server).await;
     let put = |query: &str, body: Vec<u8>| {
         let request = reqwest::Client::new().put(format!("{}/f?{query}", server.url));
         request.basic_auth("", Some(&server.token)).body(body).send()
     };
     assert_eq!(put("", noise(1001, 1)).await.unwrap().status(), 413, "the operator's limit");
-    let own = Limits { bytes: Some(4000), file_bytes: Some(2000), expires: Some(3600), ..Limits::default() };
-    write_team(&server, &team(id, "own", own));
+    command(&server, &["team", "set", "default", "--bytes", "4000", "--file-bytes", "2000", "--expires", "1h"]);
     let sent = put("", noise(1001, 1)).await.unwrap();
     assert_eq!(sent.status(), 201, "more than others have");
     let deadline: Timestamp = sent.headers()["burnbag-deadline"].to_str().unwrap().parse().unwrap();
@@ -366,8 +345,7 @@ async fn a_team_keeps_its_own_limits_within_what_the_operator_allows() {
     assert_eq!((&quota["file_bytes"], &quota["expires"]), (&json!(2000), &json!(3600)));
     assert_eq!(quota["bytes"]["limit"], json!(4000));
     // What the operator allows no file and no transfer, no team may.
-    let more = Limits { file_bytes: Some(9000), expires: Some(999_999), ..Limits::default() };
-    write_team(&server, &team(id, "more", more));
+    command(&server, &["team", "set", "default", "--bytes", "none", "--file-bytes", "9000", "--expires", "12d"]);
     let quota = &me(&server).await["quota"];
     assert_eq!((&quota["file_bytes"], &quota["expires"]), (&json!(5000), &json!(10_800)));
     assert_eq!(quota["bytes"]["limit"], json!(1000));
@@ -408,7 +386,7 @@ async fn the_list_goes_through_250_transfers_once_each_while_others_come() {
     assert_eq!(found, expected);
     assert_eq!(pages, 7);
     // Another team sees nothing of it.
-    let bob = second_team(&server).await;
+    let bob = second_team(&server);
     let (status, page) = get(&server, &bob, "/api/v1/transfers").await;
     assert_eq!((status, page), (200, json!({"items": [], "next": null})));
     let (status, page) = get(&server, &bob, &format!("/api/v1/transfers?limit=40{next}")).await;

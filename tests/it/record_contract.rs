@@ -78,6 +78,7 @@ macro_rules! record_contract {
             }
             leases {
                 sent_twice_they_change_nothing
+                a_link_tells_when_a_lease_of_it_was_last_taken
                 one_download_goes_to_one_of_many
                 ten_downloads_go_to_ten_of_many
                 an_idle_lease_gives_its_count_back

@@ -2,13 +2,12 @@ use burnbag::clock::{Clock as _, ManualClock};
 use burnbag::transfer::access::{
     AccessChange, AccessRefused, Account, AccountChange, FirstAdmin, NewTeam, Role, Team, TokenRecord,
 };
-use burnbag::transfer::policy::Expires;
 use burnbag::transfer::quota::Limits;
 use burnbag::transfer::session::DeadSession;
 use burnbag::transfer::{AccountId, EventType as E, Sealed, TokenId};
 
 use super::{Store, all_events, is_conflict};
-use crate::sample::{START, create, owner, secs, system, team};
+use crate::sample::{START, owner, secs, system, team};
 
 fn token(n: u8) -> TokenRecord {
     TokenRecord {
@@ -324,19 +323,19 @@ pub async fn sessions_that_are_over_are_dropped_and_no_other_token(store: Store,
         store.commit_access(account.add_token(new, &system(START))).await.unwrap();
         account = store.account("admin").await.unwrap().unwrap();
     }
-    let revoke = |account: Account, token| account.revoke_token(token, &system(START));
-    store.commit_access(revoke(account, session(4, 30))).await.unwrap();
+    let others = store.tokens(team(1), owner()).await.unwrap();
+    store.commit_access(account.revoke_token(token(4).id, others, &system(START))).await.unwrap();
     let account = store.account("admin").await.unwrap().unwrap();
     let ended = TokenRecord { expires: Some(START), ..token(6) };
     store.commit_access(account.add_token(ended, &system(START))).await.unwrap();
     let now = START.after(secs(10));
-    let all = store.tokens(owner()).await.unwrap();
+    let all = store.tokens(team(1), owner()).await.unwrap();
     let dead: Vec<_> = all.iter().filter_map(|token| DeadSession::of(token, now)).collect();
     assert_eq!(dead.iter().map(DeadSession::id).collect::<Vec<_>>(), [2, 4, 5].map(|n| token(n).id));
     let before = store.outbox_length(0).await.unwrap();
     for _ in 0..2 {
         store.forget_sessions(dead.clone()).await.unwrap();
-        let left: Vec<_> = store.tokens(owner()).await.unwrap().iter().map(|token| token.id).collect();
+        let left: Vec<_> = store.tokens(team(1), owner()).await.unwrap().iter().map(|token| token.id).collect();
         assert_eq!(left, [1, 3, 6].map(|n| token(n).id));
     }
     for n in [2, 4, 5] {

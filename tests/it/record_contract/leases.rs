@@ -34,7 +34,13 @@ async fn opened(store: &Store, record: &Transfer, by: HolderId) -> StreamRef {
 
 async fn counts(store: &Store, record: &Transfer) -> Counts {
     let found = store.transfer(team(1), record.id()).await.unwrap().unwrap();
-    found.counts_of(record.links()[0].id)
+    // When one was last taken has a test of its own.
+    Counts { last: None, ..found.counts_of(record.links()[0].id) }
+}
+
+/// A running stream may go on until the deadline.
+fn goes(record: &Transfer) -> LeaseAnswer {
+    LeaseAnswer::Goes { until: record.deadline() }
 }
 
 async fn how_many(store: &Store, kind: EventType) -> usize {
@@ -49,13 +55,13 @@ pub async fn sent_twice_they_change_nothing(store: Store, clock: ManualClock) {
     for answer in join_all((0..8).map(|_| send(&store, &record, ask.clone()))).await {
         assert_eq!(answer, first);
     }
-    assert_eq!(counts(&store, &record).await, Counts { used: 0, held: 1, returned: 0 });
+    assert_eq!(counts(&store, &record).await, Counts { used: 0, held: 1, returned: 0, last: None });
     for written in [40, 40, 30] {
-        assert_eq!(send(&store, &record, LeaseOp::Renew { stream, written }).await, LeaseAnswer::Goes);
+        assert_eq!(send(&store, &record, LeaseOp::Renew { stream, written }).await, goes(&record));
     }
     for _ in 0..3 {
-        assert_eq!(send(&store, &record, settle(stream, 100)).await, LeaseAnswer::Goes);
-        assert_eq!(counts(&store, &record).await, Counts { used: 1, held: 0, returned: 0 });
+        assert_eq!(send(&store, &record, settle(stream, 100)).await, LeaseAnswer::Settled);
+        assert_eq!(counts(&store, &record).await, Counts { used: 1, held: 0, returned: 0, last: None });
     }
     assert_eq!(
         send(&store, &record, LeaseOp::Renew { stream, written: 100 }).await,
@@ -63,7 +69,7 @@ pub async fn sent_twice_they_change_nothing(store: Store, clock: ManualClock) {
         "a stream that was settled does not run"
     );
     assert_eq!(send(&store, &record, ask).await, first, "a late copy of the first opens nothing new");
-    assert_eq!(counts(&store, &record).await, Counts { used: 1, held: 0, returned: 0 });
+    assert_eq!(counts(&store, &record).await, Counts { used: 1, held: 0, returned: 0, last: None });
     assert_eq!(how_many(&store, EventType::DownloadStarted).await, 1);
     assert_eq!(how_many(&store, EventType::DownloadCompleted).await, 1);
     let found = store.transfer(team(1), record.id()).await.unwrap().unwrap();
@@ -81,7 +87,7 @@ async fn race(store: &Store, clock: &ManualClock, downloads: u32) {
     let opened = answers.iter().filter(|answer| matches!(answer, LeaseAnswer::Opened(_))).count();
     let busy = answers.iter().filter(|answer| **answer == LeaseAnswer::Refused(LeaseRefused::Busy)).count();
     assert_eq!((opened, busy), (downloads as usize, 64 - downloads as usize));
-    assert_eq!(counts(store, &record).await, Counts { used: 0, held: downloads, returned: 0 });
+    assert_eq!(counts(store, &record).await, Counts { used: 0, held: downloads, returned: 0, last: None });
     assert_eq!(how_many(store, EventType::DownloadStarted).await, opened);
     for answer in answers {
         if let LeaseAnswer::Opened(stream) = answer {
@@ -115,7 +121,7 @@ pub async fn an_idle_lease_gives_its_count_back(store: Store, clock: ManualClock
         assert_eq!(send(&store, &record, LeaseOp::EndDue).await, LeaseAnswer::Ended(1));
         let returned = u32::from(round).min(3);
         let used = u32::from(round) - returned;
-        assert_eq!(counts(&store, &record).await, Counts { used, held: 0, returned });
+        assert_eq!(counts(&store, &record).await, Counts { used, held: 0, returned, last: None });
         assert_eq!(how_many(&store, EventType::DownloadInterrupted).await, usize::from(round));
         // The deadline would come in the fourth round.
         clock.set(START);
@@ -156,10 +162,10 @@ pub async fn a_stream_stops_when_the_transfer_ends(store: Store, clock: ManualCl
     );
     assert_eq!(
         send(&store, &record, settle(running, 100)).await,
-        LeaseAnswer::Goes,
+        LeaseAnswer::Settled,
         "settling works in every state"
     );
-    assert_eq!(counts(&store, &record).await, Counts { used: 1, held: 0, returned: 0 });
+    assert_eq!(counts(&store, &record).await, Counts { used: 1, held: 0, returned: 0, last: None });
     let late = ready(&store, &clock, Some(1)).await;
     let running = opened(&store, &late, holder(1)).await;
     clock.advance(secs(3600));
@@ -208,7 +214,7 @@ pub async fn ends_sent_twice_tell_each_once(store: Store, clock: ManualClock) {
     assert_eq!(how_many(&store, EventType::DownloadInterrupted).await, 1100);
     let found = store.transfer(team(1), record.id()).await.unwrap().unwrap();
     assert_eq!((found.leases.open, found.leases.next_end), (0, None));
-    assert_eq!(counts(&store, &record).await, Counts { used: 1097, held: 0, returned: 3 });
+    assert_eq!(counts(&store, &record).await, Counts { used: 1097, held: 0, returned: 3, last: None });
 }
 
 pub async fn other_times_move_the_end_of_a_lease(store: Store, clock: ManualClock) {
@@ -244,4 +250,23 @@ pub async fn a_removed_file_or_a_range_outside_is_refused(store: Store, clock: M
         assert_eq!(send(&store, &record, ask).await, refused, "{from}..{to}");
     }
     opened(&store, &record, holder(1)).await;
+}
+
+pub async fn a_link_tells_when_a_lease_of_it_was_last_taken(store: Store, clock: ManualClock) {
+    let record = ready(&store, &clock, None).await;
+    let last = async || {
+        let found = store.transfer(team(1), record.id()).await.unwrap().unwrap();
+        found.counts_of(record.links()[0].id).last
+    };
+    assert_eq!(last().await, None);
+    clock.advance(secs(3));
+    let running = opened(&store, &record, holder(1)).await;
+    let taken = clock.now();
+    assert_eq!(last().await, Some(taken));
+    clock.advance(secs(3));
+    assert_eq!(send(&store, &record, settle(running, 100)).await, LeaseAnswer::Settled);
+    assert_eq!(last().await, Some(taken), "to settle is no use");
+    clock.advance(secs(3));
+    opened(&store, &record, holder(2)).await;
+    assert_eq!(last().await, Some(clock.now()));
 }
