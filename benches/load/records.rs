@@ -267,8 +267,15 @@ fn available(service: &Service, team: TeamId, owner: AccountId, deadline: Timest
         size: SIZE,
         content_mac: rand::random(),
     };
-    let minted =
-        NewLink { id: link, n: Some(0), downloads: Some(1), deadline: None, label: None, password: None, slot: slot(link.as_bytes()) };
+    let minted = NewLink {
+        id: link,
+        n: Some(0),
+        downloads: Some(1),
+        deadline: None,
+        label: None,
+        password: None,
+        slot: slot(link.as_bytes()),
+    };
     let change = Transfer::create(new, &context)
         .and_then(|transfer, context| transfer.start_file(begun, context))
         .and_then(|change| change.and_then(|transfer, context| transfer.finish_file(whole, context)))

@@ -51,7 +51,7 @@ fn of_transfer(transfer: &Transfer, mut journal: Journal) {
     assert!(transfer.blob_keys().count() <= transfer.files().iter().map(|file| file.objects.len()).sum());
     let leases = LeaseSummary { open: 1, next_end: Some(NOW), exhausted: false, changed: NOW };
     assert!(due(transfer, &journal, &leases).is_some_and(|due| due <= NOW), "a lease ends in time");
-    let counts = |_| Counts::default().moved(None, Some(Hold::Held)).moved(Some(Hold::Held), None);
+    let counts = |_| Counts::default().moved(None, Some(Hold::Held), NOW).moved(Some(Hold::Held), None, NOW);
     assert!(!is_exhausted(transfer, counts, 1, NOW));
     assert!(journal.backoff() <= Duration::from_mins(10));
     journal.retry(NOW);

@@ -60,9 +60,8 @@ pub(super) async fn create(
     let end = "a time to live such as 90s, 2h or 7d, or an instant such as 2030-01-31T18:00:00Z";
     let deadline = fields.take("deadline", end, |value| value.as_str().and_then(parse_end))?;
     let words = format!("1 to {MAX_LABEL} characters, none of them a control character");
-    let label = fields.take("label", words, |value| {
-        value.as_str().filter(|text| is_label(text)).map(str::to_owned)
-    })?;
+    let label = fields
+        .take("label", words, |value| value.as_str().filter(|text| is_label(text)).map(str::to_owned))?;
     let password = fields.text("password")?.map(zeroize::Zeroizing::new);
     let password = password.map(|text| parse_password(&text)).transpose().map_err(ServiceError::from)?;
     fields.end("downloads, deadline, label and password")?;

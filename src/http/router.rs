@@ -36,7 +36,10 @@ pub fn router(state: AppState, rate: Option<Rate>) -> Router {
         .route("/api/v1/me", get(listing::me))
         .route("/api/v1/limits", get(listing::limits))
         .route("/api/v1/transfers", get(listing::list))
-        .route("/api/v1/transfers/{id}", get(transfers::show).patch(transfers::change).delete(transfers::delete))
+        .route(
+            "/api/v1/transfers/{id}",
+            get(transfers::show).patch(transfers::change).delete(transfers::delete),
+        )
         .route("/api/v1/transfers/{id}/links", get(links::list).post(links::create))
         .route("/api/v1/transfers/{id}/links/{link}", get(links::show).delete(links::revoke))
         .route("/api/v1/transfers/{id}/links/{link}/unlock", post(links::unlock))

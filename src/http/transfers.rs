@@ -57,7 +57,8 @@ pub(super) async fn change(
     if headers.contains_key(axum::http::header::IF_MATCH) {
         let now = state.service.show(&caller, id).await?;
         let condition = condition::<IfMatch>(&headers);
-        let seen = tag(&now).parse().is_ok_and(|tag| condition.is_some_and(|all| all.precondition_passes(&tag)));
+        let seen =
+            tag(&now).parse().is_ok_and(|tag| condition.is_some_and(|all| all.precondition_passes(&tag)));
         if !seen {
             return Err(Problem::new("precondition_failed"));
         }

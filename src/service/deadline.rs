@@ -75,7 +75,8 @@ impl Service {
                 SlotOwner::Owner => (OWNER, PasswordBlock::none()),
                 SlotOwner::Link(link) => {
                     let block = transfer.link(link).and_then(|link| link.password.as_ref());
-                    let block = block.map_or(Ok(PasswordBlock::none()), |block| PasswordBlock::from_bytes(&block.0))?;
+                    let block = block
+                        .map_or(Ok(PasswordBlock::none()), |block| PasswordBlock::from_bytes(&block.0))?;
                     (*link.as_bytes(), block)
                 }
             };

@@ -114,7 +114,12 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::NotFound`].
-    pub async fn link(&self, caller: &Caller, id: TransferId, link: LinkId) -> Result<LinkView, ServiceError> {
+    pub async fn link(
+        &self,
+        caller: &Caller,
+        id: TransferId,
+        link: LinkId,
+    ) -> Result<LinkView, ServiceError> {
         of(self.show(caller, id).await?.links, link)
     }
 
@@ -123,7 +128,12 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`] for an unknown id, another team's transfer and another transfer's link;
     /// [`ServiceError::CapabilityMissing`] for a member who did not send it.
-    pub async fn revoke_link(&self, caller: &Caller, id: TransferId, link: LinkId) -> Result<(), ServiceError> {
+    pub async fn revoke_link(
+        &self,
+        caller: &Caller,
+        id: TransferId,
+        link: LinkId,
+    ) -> Result<(), ServiceError> {
         for _ in 0..TRIES {
             let record = self.records.transfer(caller.team.id, id).await?.ok_or(ServiceError::NotFound)?;
             if record.transfer.link(link).is_none() {

@@ -155,7 +155,8 @@ impl Service {
         let record = self.records.transfer(open.record.transfer.team(), open.id()).await?;
         let stands = record.is_some_and(|record| {
             let link = record.transfer.link(open.link);
-            record.transfer.state() == State::Available && link.is_some_and(|link| link.stands(self.clock.now()))
+            record.transfer.state() == State::Available
+                && link.is_some_and(|link| link.stands(self.clock.now()))
         });
         Ok(stands && self.clock.now() < open.deadline())
     }

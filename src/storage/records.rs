@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{Counts, LeaseRefused, LeaseRequest, LeaseSummary, StreamRef};
-use crate::transfer::session::DeadSession;
-use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, QuotaExceeded, Usage};
 use crate::transfer::rate::{Ask, Counted, Rate, Taken};
+use crate::transfer::session::DeadSession;
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, Event, Journal, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch,
     Transfer, TransferId,

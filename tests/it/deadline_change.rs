@@ -113,7 +113,8 @@ async fn a_deadline_moves_further_and_nothing_is_cut_at_the_old_one() {
     assert_eq!(reader.taken, reader.length);
     let shown = server.transfer(&link.transfer).await;
     assert_eq!((shown["state"].as_str(), instant(&shown["deadline"])), (Some("available"), deadline));
-    wait_for("the event", async || (count(&server, &link.transfer, "transfer.changed") == 1).then_some(())).await;
+    wait_for("the event", async || (count(&server, &link.transfer, "transfer.changed") == 1).then_some(()))
+        .await;
     assert_eq!(count(&server, &link.transfer, "transfer.expired"), 0);
 }
 
@@ -182,7 +183,11 @@ async fn a_deadline_out_of_range_is_refused_and_so_is_who_may_not_move_it() {
     ] {
         let ask = admin.request(Method::PATCH, &path(&link), Some(&body));
         let said = problem(&server, ask).await;
-        assert_eq!((said.status, said.code.as_str(), said.field.as_deref()), (422, code, Some(field)), "{body}");
+        assert_eq!(
+            (said.status, said.code.as_str(), said.field.as_deref()),
+            (422, code, Some(field)),
+            "{body}"
+        );
     }
     let (_, member) = admin.account("mia", "member").await;
     let member = Api::of(&server, &member);
@@ -236,6 +241,7 @@ async fn an_end_and_a_new_deadline_at_once_give_one_end() {
     }
     assert!(server.stores.slots(&server.data()).is_empty(), "nothing brings a key back");
     for link in &links {
-        wait_for("the end", async || (count(&server, &link.transfer, "transfer.deleted") == 1).then_some(())).await;
+        wait_for("the end", async || (count(&server, &link.transfer, "transfer.deleted") == 1).then_some(()))
+            .await;
     }
 }

@@ -267,7 +267,11 @@ async fn a_bad_option_of_a_link_is_refused_with_its_name_and_what_it_takes() {
         (r#"{"lable": "x"}"#, "option_unknown", "lable"),
     ] {
         let said = problem(&server, post(body)).await;
-        assert_eq!((said.status, said.code.as_str(), said.field.as_deref()), (422, code, Some(field)), "{body}");
+        assert_eq!(
+            (said.status, said.code.as_str(), said.field.as_deref()),
+            (422, code, Some(field)),
+            "{body}"
+        );
     }
     // What is refused says what it takes.
     let answer = post(r#"{"deadline": "3h"}"#).send().await.unwrap();

@@ -85,8 +85,12 @@ fn transfer(state: State, reason: Option<EndReason>) -> TransferView {
         id: LinkId::from_bytes([3; 16]),
         url: Some(LINK.to_owned()),
         tool_url: None,
+        label: Some("for the <b>printer</b>".to_owned()),
+        created: Timestamp::default(),
+        deadline: None,
         downloads: Some(3),
         used: 1,
+        last_used: None,
         password: true,
         revoked: false,
         tries: 0,
@@ -101,6 +105,7 @@ fn transfer(state: State, reason: Option<EndReason>) -> TransferView {
         files: HARD_NAMES.map(name).into(),
         links: vec![link],
         own: true,
+        version: 1,
     }
 }
 

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burnbag::clock::{Clock as _, SystemClock, Timestamp};
 use burnbag::storage::RecordStore;
 use burnbag::storage::records::sqlite::SqliteRecords;
-use burnbag::transfer::access::{Account, Role, Team};
+use burnbag::transfer::TeamId;
 use burnbag::transfer::policy::Expires;
-use burnbag::transfer::quota::Limits;
-use burnbag::transfer::{AccountId, TeamId};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -321,7 +319,10 @@ async fn a_team_keeps_its_own_limits_within_what_the_operator_allows() {
         request.basic_auth("", Some(&server.token)).body(body).send()
     };
     assert_eq!(put("", noise(1001, 1)).await.unwrap().status(), 413, "the operator's limit");
-    command(&server, &["team", "set", "default", "--bytes", "4000", "--file-bytes", "2000", "--expires", "1h"]);
+    command(
+        &server,
+        &["team", "set", "default", "--bytes", "4000", "--file-bytes", "2000", "--expires", "1h"],
+    );
     let sent = put("", noise(1001, 1)).await.unwrap();
     assert_eq!(sent.status(), 201, "more than others have");
     let deadline: Timestamp = sent.headers()["burnbag-deadline"].to_str().unwrap().parse().unwrap();
@@ -345,7 +346,10 @@ async fn a_team_keeps_its_own_limits_within_what_the_operator_allows() {
     assert_eq!((&quota["file_bytes"], &quota["expires"]), (&json!(2000), &json!(3600)));
     assert_eq!(quota["bytes"]["limit"], json!(4000));
     // What the operator allows no file and no transfer, no team may.
-    command(&server, &["team", "set", "default", "--bytes", "none", "--file-bytes", "9000", "--expires", "12d"]);
+    command(
+        &server,
+        &["team", "set", "default", "--bytes", "none", "--file-bytes", "9000", "--expires", "12d"],
+    );
     let quota = &me(&server).await["quota"];
     assert_eq!((&quota["file_bytes"], &quota["expires"]), (&json!(5000), &json!(10_800)));
     assert_eq!(quota["bytes"]["limit"], json!(1000));

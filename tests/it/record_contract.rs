@@ -18,9 +18,9 @@ mod due;
 mod leases;
 mod links;
 mod outbox;
-mod tries;
 mod quotas;
 mod rates;
+mod tries;
 mod uploads;
 
 pub type Store = Arc<dyn RecordStore>;

@@ -15,10 +15,10 @@ use burnbag::storage::records::{
 use burnbag::storage::{RecordStore, StoreError};
 use burnbag::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use burnbag::transfer::lease::LeaseRequest;
-use burnbag::transfer::session::DeadSession;
-use burnbag::transfer::tries::{Tried, TryAnswer};
 use burnbag::transfer::quota::{Holding, Usage};
 use burnbag::transfer::rate::{Ask, Counted, Rate, Taken};
+use burnbag::transfer::session::DeadSession;
+use burnbag::transfer::tries::{Tried, TryAnswer};
 use burnbag::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };

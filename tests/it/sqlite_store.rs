@@ -201,7 +201,10 @@ async fn a_database_from_before_quotas_is_counted_when_it_is_opened() {
     assert_eq!((counted[0].bytes, counted[0].transfers, counted[0].uploads), (15, 2, 1));
     drop(store);
     let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch("DROP TABLE usage; DROP TABLE tries; DROP INDEX transfers_team; PRAGMA user_version = 2").unwrap();
+    old.execute_batch(
+        "DROP TABLE usage; DROP TABLE tries; DROP INDEX transfers_team; PRAGMA user_version = 2",
+    )
+    .unwrap();
     drop(old);
     let store = SqliteRecords::open(&path, clock()).unwrap();
     let again = [store.usage(team(1)).await.unwrap().held, store.usage(team(2)).await.unwrap().held];

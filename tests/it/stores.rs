@@ -102,7 +102,8 @@ impl Stores {
         db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         let id = hex::decode(transfer).unwrap();
         let core = db.query_row("SELECT core FROM transfers WHERE id = ?1", [&id], |row| row.get(0)).unwrap();
-        let changed = db.execute("UPDATE transfers SET core = ?2 WHERE id = ?1", rusqlite::params![id, with(core)]);
+        let changed =
+            db.execute("UPDATE transfers SET core = ?2 WHERE id = ?1", rusqlite::params![id, with(core)]);
         assert_eq!(changed.unwrap(), 1);
     }
 

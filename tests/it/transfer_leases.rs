@@ -145,7 +145,7 @@ fn a_holder_has_64_leases_and_a_transfer_ten_thousand() {
 fn busy_is_while_a_count_may_come_back_and_used_up_is_for_good() {
     let transfer = ready(Some(3));
     let try_with = |used, held| {
-        let counts = Counts { used, held, returned: 0 };
+        let counts = Counts { used, held, returned: 0, last: None };
         let leases = Leases { transfer: &transfer, counts, held: &[], open: 0, now: START };
         open_stream(leases, &ask(&transfer, 1, 0, SIZE), TIMES, &system(START)).map(|_| ())
     };

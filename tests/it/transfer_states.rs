@@ -4,7 +4,7 @@ use burnbag::clock::Timestamp;
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::{
     Change, Context, EndReason, Event, EventType, FileState, HARD_END, InvalidTransition, KEPT_OPERATIONS,
-    Slots, State, Transfer,
+    SlotWrite, Slots, State, Transfer,
 };
 
 use crate::sample::{
@@ -200,7 +200,7 @@ fn a_first_commit_is_uploading_until_the_hard_end() {
     assert_eq!(kinds(change.events()), [EventType::TransferCreated]);
     assert_eq!(change.record().state(), State::Uploading);
     assert_eq!(change.record().deadline(), START.after(HARD_END));
-    assert!(matches!(change.slots(), Slots::Put(slots) if slots.len() == 1));
+    assert!(change.slots().puts() && change.slots().writes().len() == 1);
     assert_eq!(change.upload_deadline(), Some(START.after(secs(900))));
 }
 
@@ -264,9 +264,9 @@ fn and_then_makes_one_atomic_change_of_two() {
     );
     assert_eq!(change.record().version(), 1);
     assert_eq!(change.upload_deadline(), Some(START.after(secs(900))));
-    let Slots::Put(slots) = change.slots() else { panic!("slots are written") };
+    let slots = change.slots().writes();
     assert_eq!(slots.len(), 2, "the owner's first slot gave way to the second");
-    assert!(slots.iter().any(|slot| slot.bytes == b"owner slot"));
+    assert!(slots.iter().any(|slot| matches!(slot, SlotWrite::Put(slot) if slot.bytes == b"owner slot")));
     let ended = change.and_then(Transfer::delete).unwrap();
     assert_eq!(*ended.slots(), Slots::Destroy, "an end destroys what was to be written");
 }

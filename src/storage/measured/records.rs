@@ -14,10 +14,10 @@ use crate::storage::records::{
 };
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::{LeaseOp, LeaseRequest};
-use crate::transfer::session::DeadSession;
-use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, Usage};
 use crate::transfer::rate::{Ask, Counted, Rate, Taken};
+use crate::transfer::session::DeadSession;
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, EndReason, Event, EventType, LinkId, OperationId, SlotOwner, State, TeamId, TokenId,
     Touch, Transfer, TransferId,

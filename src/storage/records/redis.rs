@@ -15,10 +15,10 @@ use super::{
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Team, TokenRecord};
 use crate::transfer::lease::LeaseRequest;
-use crate::transfer::session::DeadSession;
-use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::quota::{Holding, Usage};
 use crate::transfer::rate::{Ask, Counted, Rate, Taken};
+use crate::transfer::session::DeadSession;
+use crate::transfer::tries::{Tried, TryAnswer};
 use crate::transfer::{
     AccountId, Change, Event, LinkId, OperationId, SlotOwner, State, TeamId, TokenId, Touch, TransferId,
 };

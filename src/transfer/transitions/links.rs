@@ -78,8 +78,7 @@ impl Transfer {
         }
         let id = new.id;
         let slot = self.mint(new, context.now);
-        let mut change =
-            self.changed(context).with(EventType::LinkCreated, |event| event.link = Some(id));
+        let mut change = self.changed(context).with(EventType::LinkCreated, |event| event.link = Some(id));
         change.slots = Slots::Write(vec![slot]);
         Ok(change)
     }
@@ -96,8 +95,7 @@ impl Transfer {
             return Ok(None);
         }
         link.revoked = Some(context.now);
-        let mut change =
-            self.changed(context).with(EventType::LinkRevoked, |event| event.link = Some(id));
+        let mut change = self.changed(context).with(EventType::LinkRevoked, |event| event.link = Some(id));
         change.slots = Slots::Write(vec![SlotWrite::Drop(id)]);
         Ok(Some(change))
     }

@@ -335,7 +335,8 @@ pub async fn sessions_that_are_over_are_dropped_and_no_other_token(store: Store,
     let before = store.outbox_length(0).await.unwrap();
     for _ in 0..2 {
         store.forget_sessions(dead.clone()).await.unwrap();
-        let left: Vec<_> = store.tokens(team(1), owner()).await.unwrap().iter().map(|token| token.id).collect();
+        let left: Vec<_> =
+            store.tokens(team(1), owner()).await.unwrap().iter().map(|token| token.id).collect();
         assert_eq!(left, [1, 3, 6].map(|n| token(n).id));
     }
     for n in [2, 4, 5] {

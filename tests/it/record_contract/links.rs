@@ -8,8 +8,7 @@ use burnbag::transfer::{
 
 use super::{CLAIM, Store, all_events};
 use crate::sample::{
-    START, TIMES, available, holder, link_of, new_link, open, request, secs, settle, stream, system,
-    team,
+    START, TIMES, available, holder, link_of, new_link, open, request, secs, settle, stream, system, team,
 };
 
 const HOUR: Expires = Expires::After(3_600_000);
@@ -28,7 +27,13 @@ async fn commit(store: &Store, change: Change) -> Transfer {
 }
 
 /// The transfer with one link more, which has its own deadline.
-async fn linked(store: &Store, record: Transfer, n: u8, deadline: Option<Timestamp>, now: Timestamp) -> Transfer {
+async fn linked(
+    store: &Store,
+    record: Transfer,
+    n: u8,
+    deadline: Option<Timestamp>,
+    now: Timestamp,
+) -> Transfer {
     let new = NewLink { deadline, ..new_link(record.id(), n, Some(1)) };
     commit(store, record.add_link(new, &system(now)).unwrap()).await
 }
@@ -103,7 +108,8 @@ pub async fn a_link_is_closed_at_its_own_deadline(store: Store, clock: ManualClo
 
 fn wrapped(record: &Transfer, deadline: Timestamp, now: Timestamp) -> Vec<NewSlot> {
     let each = record.rewraps(deadline, now).into_iter();
-    each.map(|rewrap| NewSlot { owner: rewrap.owner, bytes: format!("until {}", rewrap.to).into_bytes() }).collect()
+    each.map(|rewrap| NewSlot { owner: rewrap.owner, bytes: format!("until {}", rewrap.to).into_bytes() })
+        .collect()
 }
 
 pub async fn a_deadline_moves_with_all_slots_and_its_place(store: Store, clock: ManualClock) {
@@ -111,11 +117,14 @@ pub async fn a_deadline_moves_with_all_slots_and_its_place(store: Store, clock: 
     let (first, own) = (record.links()[0].id, START.after(secs(1800)));
     let record = linked(&store, record, 1, Some(own), clock.now()).await;
     let with_own = SlotOwner::Link(link_of(record.id(), 1));
-    for (now, deadline) in [(0, 7200), (3600, 3700), (3650, 9000)].map(|(a, b)| (START.after(secs(a)), START.after(secs(b)))) {
+    for (now, deadline) in
+        [(0, 7200), (3600, 3700), (3650, 9000)].map(|(a, b)| (START.after(secs(a)), START.after(secs(b))))
+    {
         clock.set(now);
         let record = store.transfer(team(1), record.id()).await.unwrap().unwrap().transfer;
         let slots = wrapped(&record, deadline, now);
-        let record = commit(&store, record.clone().set_deadline(deadline, slots, &system(now)).unwrap()).await;
+        let record =
+            commit(&store, record.clone().set_deadline(deadline, slots, &system(now)).unwrap()).await;
         assert_eq!(record.deadline(), deadline);
         let until = format!("until {deadline}");
         for owner in [SlotOwner::Owner, SlotOwner::Link(first)] {

@@ -14,7 +14,8 @@ use super::{RedisRecords, parsed, usage};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
-    Change, FileJournal, Journal, LinkId, NewSlot, SlotOwner, SlotWrite, Slots, State, TeamId, Touch, Transfer, TransferId,
+    Change, FileJournal, Journal, LinkId, NewSlot, SlotOwner, SlotWrite, Slots, State, TeamId, Touch,
+    Transfer, TransferId,
 };
 
 /// The fields of a record.

@@ -7,8 +7,8 @@ use super::{outbox, tries, usage};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
 use crate::transfer::{
-    AccountId, Change, Journal, LinkId, SlotOwner, SlotWrite, Slots, State, TeamId, Touch, Transfer, TransferId,
-    due,
+    AccountId, Change, Journal, LinkId, SlotOwner, SlotWrite, Slots, State, TeamId, Touch, Transfer,
+    TransferId, due,
 };
 
 pub(super) fn read(db: &Connection, team: TeamId, id: TransferId) -> Result<Option<Record>, StoreError> {
@@ -36,9 +36,7 @@ fn counts(db: &Connection, transfer: &Transfer) -> Result<Vec<(LinkId, Counts)>,
     transfer
         .links()
         .iter()
-        .map(|link| {
-            Ok((link.id, counts_of_link(db, link.id)?.unwrap_or_default()))
-        })
+        .map(|link| Ok((link.id, counts_of_link(db, link.id)?.unwrap_or_default())))
         .collect()
 }
 
@@ -190,7 +188,9 @@ fn write_slots(db: &Connection, id: TransferId, slots: &Slots) -> Result<(), Sto
                 let owner = slot_key(write.owner());
                 match write {
                     SlotWrite::Put(slot) => db
-                        .prepare_cached("INSERT OR REPLACE INTO slots (transfer, owner, slot) VALUES (?1, ?2, ?3)")?
+                        .prepare_cached(
+                            "INSERT OR REPLACE INTO slots (transfer, owner, slot) VALUES (?1, ?2, ?3)",
+                        )?
                         .execute(params![id.as_bytes(), owner, slot.bytes])?,
                     SlotWrite::Drop(_) => db
                         .prepare_cached("DELETE FROM slots WHERE transfer = ?1 AND owner = ?2")?
