@@ -42,7 +42,7 @@ pub fn asked(headers: &HeaderMap, tag: &ETag, size: u64) -> Asked {
 }
 
 /// The tags of a condition; none where it cannot be read.
-fn condition<H: Header>(headers: &HeaderMap) -> Option<H> {
+pub(super) fn condition<H: Header>(headers: &HeaderMap) -> Option<H> {
     headers.get_all(H::name()).iter().all(holds_tags).then(|| headers.typed_get()).flatten()
 }
 

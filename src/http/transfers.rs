@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::ETAG;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use headers::{HeaderMapExt as _, IfMatch};
+use headers::IfMatch;
 
 use super::error::Problem;
 use super::extract::Segment;
 use super::json::Fields;
+use super::range::condition;
 use super::state::AppState;
 use crate::service::{Caller, TransferView};
 use crate::transfer::TransferId;
@@ -55,7 +56,7 @@ pub(super) async fn change(
     let mut version = None;
     if headers.contains_key(axum::http::header::IF_MATCH) {
         let now = state.service.show(&caller, id).await?;
-        let condition = headers.typed_get::<IfMatch>();
+        let condition = condition::<IfMatch>(&headers);
         let seen =
             tag(&now).parse().is_ok_and(|tag| condition.is_some_and(|all| all.precondition_passes(&tag)));
         if !seen {

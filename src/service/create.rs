@@ -51,7 +51,7 @@ impl Service {
         self.look(length.unwrap_or(0)).await
     }
 
-    fn may_send(&self) -> Result<(), ServiceError> {
+    pub(super) fn may_send(&self) -> Result<(), ServiceError> {
         let behind = self.clock.behind();
         if behind > CLOCK_TOLERANCE {
             return Err(ServiceError::ClockBehind(behind));

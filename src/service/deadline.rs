@@ -44,7 +44,15 @@ impl Service {
                 );
                 return Err(OptionError::Invalid { field: "deadline", expected }.into());
             }
-            let slots = self.rewrapped(&record, record.transfer.rewraps(deadline, context.now)).await?;
+            // What ends sooner always works.
+            if deadline > record.transfer.deadline() {
+                self.may_send()?;
+            }
+            let slots = match self.rewrapped(&record, record.transfer.rewraps(deadline, context.now)).await {
+                // The slots that were read may be those of another version: decided anew.
+                Err(_) if self.has_changed(&record).await? => continue,
+                slots => slots?,
+            };
             let change = record.transfer.clone().set_deadline(deadline, slots, &context)?;
             match self.commit(change).await {
                 Err(StoreError::Conflict) => {}

@@ -25,6 +25,8 @@ use source::{Progress, READ_AHEAD, Source};
 
 /// No answer from the store for so long breaks the connection (DESIGN §4).
 const RENEW_PATIENCE: Duration = Duration::from_secs(20);
+/// So long before its deadline a download asks for the last time where that is.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Between two attempts to renew where the first failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// What was handed out and not yet let go when a download is cut is waited for so long.
@@ -306,7 +308,10 @@ async fn renew(
     let mut wait = RENEW_EVERY;
     loop {
         let patience = known + RENEW_PATIENCE;
-        tokio::time::sleep_until((Instant::now() + wait).min(patience)).await;
+        // Another process may have moved the deadline: that is asked for once more before it comes.
+        let left = deadline.borrow().since(lease.service.clock.now()).saturating_sub(LAST_LOOK);
+        let wait_now = if left.is_zero() { wait } else { wait.min(left) };
+        tokio::time::sleep_until((Instant::now() + wait_now).min(patience)).await;
         let asked = Instant::now();
         let until = patience.min(asked + RENEW_EVERY);
         match tokio::time::timeout_at(until, lease.renew(stream, progress.written())).await {

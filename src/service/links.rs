@@ -36,14 +36,23 @@ impl Service {
         terms: &LinkTerms,
         password: Option<&Zeroizing<String>>,
     ) -> Result<LinkView, ServiceError> {
+        self.may_send()?;
         // What is refused anyway costs no Argon2id.
         let record = self.own(caller, id).await?;
-        let _ = self.mint(caller, record, terms, (&PasswordKey::none(), &PasswordBlock::none())).await?;
+        let none = (&PasswordKey::none(), &PasswordBlock::none());
+        match self.mint(caller, record.clone(), terms, none).await {
+            Err(error) if !self.has_changed(&record).await? => return Err(error),
+            _ => {}
+        }
         let (key, block) = self.new_password(password).await?;
         for _ in 0..TRIES {
             let record = self.own(caller, id).await?;
-            let (change, link, transfer_key) =
-                self.mint(caller, record.clone(), terms, (&key, &block)).await?;
+            let minted = self.mint(caller, record.clone(), terms, (&key, &block)).await;
+            let (change, link, transfer_key) = match minted {
+                // The slot that was read may be that of another version: decided anew.
+                Err(_) if self.has_changed(&record).await? => continue,
+                minted => minted?,
+            };
             let after = Record { transfer: change.record().clone(), ..record };
             match self.commit(change).await {
                 Err(StoreError::Conflict) => {}
@@ -55,6 +64,13 @@ impl Service {
             }
         }
         Err(ServiceError::Unavailable("the transfer kept changing".to_owned()))
+    }
+
+    /// Whether a record is another by now than was read.
+    pub(super) async fn has_changed(&self, record: &Record) -> Result<bool, ServiceError> {
+        let read = &record.transfer;
+        let now = self.records.transfer(read.team(), read.id()).await?;
+        Ok(now.is_none_or(|now| now.transfer.version() != read.version()))
     }
 
     async fn mint(

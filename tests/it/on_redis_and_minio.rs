@@ -19,8 +19,12 @@ mod crash;
 mod damage;
 #[path = "deadline.rs"]
 mod deadline;
+#[path = "deadline_change.rs"]
+mod deadline_change;
 #[path = "leases.rs"]
 mod leases;
+#[path = "links.rs"]
+mod links;
 #[path = "ranges.rs"]
 mod ranges;
 #[path = "refusals.rs"]

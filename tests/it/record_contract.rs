@@ -16,6 +16,7 @@ mod access;
 mod commits;
 mod due;
 mod leases;
+mod links;
 mod outbox;
 mod quotas;
 mod rates;
@@ -87,6 +88,12 @@ macro_rules! record_contract {
                 ends_sent_twice_tell_each_once
                 other_times_move_the_end_of_a_lease
                 a_removed_file_or_a_range_outside_is_refused
+            }
+            links {
+                a_further_link_has_a_slot_until_it_is_taken_back
+                a_link_is_closed_at_its_own_deadline
+                a_deadline_moves_with_all_slots_and_its_place
+                a_running_stream_is_told_where_the_deadline_is_now
             }
             due {
                 a_claim_puts_off_and_comes_back_by_itself
