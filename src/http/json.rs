@@ -74,6 +74,7 @@ impl Fields {
     }
 
     /// Whether a field was given, null or not.
+    #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(field, _)| field == name)
     }

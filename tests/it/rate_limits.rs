@@ -38,9 +38,9 @@ async fn storm(requests: &[RequestBuilder], rate: u32, burst: u32) {
             while begun.elapsed() < Duration::from_millis(1500) {
                 let answer = request.try_clone().unwrap().send().await.unwrap();
                 if answer.status() == 429 {
-                    refused += 1
+                    refused += 1;
                 } else {
-                    passed += 1
+                    passed += 1;
                 }
                 answer.bytes().await.unwrap();
             }
@@ -54,7 +54,7 @@ async fn storm(requests: &[RequestBuilder], rate: u32, burst: u32) {
     assert!(refused > 0, "the limit was never reached: {passed}");
 }
 
-/// Three instances on one Redis, or one on SQLite.
+/// Three instances on one Redis, or one on `SQLite`.
 async fn instances(redis: bool, settings: &[(&str, &str)]) -> Vec<Server> {
     if !redis {
         return vec![Server::with(settings).await];
@@ -165,9 +165,9 @@ async fn the_fields_say_what_is_left_and_retry_after_is_enough() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     let id = link.url.rsplit('/').next().unwrap();
     for (kind, about, named) in [("login.refused", "client", "127.0.0.1"), ("download.refused", "link", id)] {
-        let line = lines.iter().find(|line| line["type"] == kind).unwrap();
-        assert_eq!((&line[about], &line["outcome"]), (&named.into(), &"refused".into()));
-        assert!(line["count"].as_u64().unwrap() >= 3, "{line}");
+        let told = lines.iter().find(|told| told["type"] == kind).unwrap();
+        assert_eq!((&told[about], &told["outcome"]), (&named.into(), &"refused".into()));
+        assert!(told["count"].as_u64().unwrap() >= 3, "{told}");
     }
 }
 
@@ -234,7 +234,8 @@ async fn a_secret_that_proves_nothing_asks_nothing_of_the_store() {
     let asked = async || {
         let scrape = shown.scrape().await;
         ["opening", "take"].map(|what| {
-            scrape.sum("burnbag_store_operation_duration_seconds_count", &format!("operation=\"{what}\""))
+            let name = "burnbag_store_operation_duration_seconds_count";
+            scrape.sum(name, &format!("operation=\"{what}\"")).to_string().parse::<u64>().unwrap()
         })
     };
     let before = asked().await;
