@@ -210,9 +210,10 @@ async fn links_and_deadlines_changed_at_once_are_each_decided_on_what_is_there()
         let id = other.url.rsplit('/').next().unwrap();
         let revoke_path = format!("{}/links/{id}", path(&link));
         let (hours, links) = (format!("{}h", round + 1), format!("{}/links", path(&link)));
+        let transfer = path(&link);
         let (revoked, moved, made) = tokio::join!(
             admin.delete(&revoke_path),
-            admin.patch(&path(&link), json!({"deadline": hours})),
+            admin.patch(&transfer, json!({"deadline": hours})),
             admin.post(&links, json!({"downloads": 1})),
         );
         assert_eq!((revoked.0, moved.0, made.0), (204, 200, 201), "{revoked:?} {moved:?} {made:?}");

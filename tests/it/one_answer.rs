@@ -167,7 +167,8 @@ fn forms() -> Vec<Form> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_link_does_not_open_for_its_answer_is_the_same() {
-    let server = super::serve(&[("BURNBAG_LEASE_RETRY", "1s"), ("BURNBAG_RATE_LINK", "1000/s, burst 10000")]).await;
+    let server =
+        super::serve(&[("BURNBAG_LEASE_RETRY", "1s"), ("BURNBAG_RATE_LINK", "1000/s, burst 10000")]).await;
     let live = server.send("f", "what", "").await;
     let closed = closed(&server, &live).await;
     let mut answers = BTreeMap::new();
