@@ -314,8 +314,8 @@ async fn a_transfer_takes_a_hundred_links_those_taken_back_among_them() {
     let urls: std::collections::BTreeSet<_> =
         list["items"].as_array().unwrap().iter().filter_map(|link| link["url"].as_str()).collect();
     assert_eq!(urls.len(), 100, "each with a secret of its own");
-    let last = Link::parse(urls.iter().next().unwrap(), &first.transfer);
-    assert!([200, 404].contains(&self::status(&last, "one").await.as_u16()));
+    let newest = Link::parse(urls.iter().next().unwrap(), &first.transfer);
+    assert!([200, 404].contains(&self::status(&newest, "one").await.as_u16()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
