@@ -41,7 +41,8 @@ pub(super) async fn origin(
         consulted: consulted.clone(),
     });
     let mut response = next.run(request).await;
-    if let Some(standing) = consulted.said() {
+    // The one 404 has the same fields for whoever proved a link that opens nothing and for whoever did not.
+    if let Some(standing) = consulted.said().filter(|_| response.status() != StatusCode::NOT_FOUND) {
         fields::insert(response.headers_mut(), standing);
     }
     if let Ok(id) = HeaderValue::from_str(&trace_id) {

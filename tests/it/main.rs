@@ -56,6 +56,7 @@ mod fuzz_targets;
 mod gate;
 mod health;
 mod http2;
+mod isolation;
 mod lease_bounds;
 mod lease_model;
 mod leases;

@@ -13,6 +13,8 @@ mod canary;
 mod crash;
 #[path = "deadline.rs"]
 mod deadline;
+#[path = "isolation.rs"]
+mod isolation;
 #[path = "leases.rs"]
 mod leases;
 #[path = "one_answer.rs"]

@@ -67,9 +67,12 @@ pub fn asked_between(before: &Scrape, after: &Scrape) -> BTreeMap<String, u64> {
     after
 }
 
-/// Takes a link back: here with its transfer, whose only one it is.
+/// Takes a link back.
 async fn take_back(server: &Server, link: &Link) {
-    end(server, link).await;
+    let id = link.url.rsplit('/').next().unwrap();
+    let url = format!("{}/api/v1/transfers/{}/links/{id}", server.url, link.transfer);
+    let revoke = reqwest::Client::new().delete(url).basic_auth("", Some(&server.token));
+    assert_eq!(revoke.send().await.unwrap().status(), 204);
 }
 
 async fn end(server: &Server, link: &Link) {
@@ -164,7 +167,8 @@ fn forms() -> Vec<Form> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_link_does_not_open_for_its_answer_is_the_same() {
-    let server = super::serve(&[("BURNBAG_LEASE_RETRY", "1s")]).await;
+    let server =
+        super::serve(&[("BURNBAG_LEASE_RETRY", "1s"), ("BURNBAG_RATE_LINK", "1000/s, burst 10000")]).await;
     let live = server.send("f", "what", "").await;
     let closed = closed(&server, &live).await;
     let mut answers = BTreeMap::new();

@@ -59,6 +59,6 @@ pub async fn each_token_and_link_has_a_limit_of_its_own(store: Store, clock: Man
     let refused = store.take(token(3), RATE, ask(1)).await.unwrap();
     clock.advance(refused.next);
     assert_eq!(store.take(token(3), RATE, ask(2)).await.unwrap().granted, 1);
-    clock.advance(Duration::from_secs(3600));
+    clock.advance(Duration::from_hours(1));
     assert_eq!(store.take(token(3), RATE, ask(100)).await.unwrap().granted, 7);
 }
