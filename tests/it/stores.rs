@@ -86,7 +86,7 @@ impl Stores {
         self.redis.as_mut().and_then(Arc::get_mut).expect("records in a Redis that nobody shares")
     }
 
-    /// The Redis, unless the records are in SQLite.
+    /// The Redis, unless the records are in `SQLite`.
     pub fn redis_if_any(&self) -> Option<&RedisServer> {
         self.redis.as_deref()
     }
