@@ -100,10 +100,10 @@ impl From<ServiceError> for Problem {
             ServiceError::TokenInvalid => Self::new("token_invalid").challenge(Challenge::Token),
             ServiceError::LinkNotFound => Self::new("link_not_found"),
             ServiceError::NotFound => Self::new("not_found"),
+            ServiceError::PreconditionFailed => Self::new("precondition_failed"),
             ServiceError::CapabilityMissing(_) | ServiceError::NotOwner => {
                 Self::new("capability_missing").detail(said)
             }
-            ServiceError::PreconditionFailed => Self::new("precondition_failed"),
             ServiceError::LinkBusy { retry_after } => Self::new("link_busy").retry_after(retry_after),
             ServiceError::PasswordRequired(link) => {
                 Self::new("password_required").challenge(Challenge::Link(link))

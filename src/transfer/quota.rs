@@ -93,7 +93,7 @@ impl Quantity {
 }
 
 /// The highest limit, and the most that may be held where there is none: every store keeps all up to it exactly.
-pub const MOST: u64 = 1 << 53;
+pub const MOST: u64 = (1 << 53) - 1;
 
 /// What is reserved at a time for an upload that does not say how much will come, in bytes.
 pub const STEP: u64 = 1 << 30;

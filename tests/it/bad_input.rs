@@ -350,7 +350,7 @@ async fn what_is_not_there_and_what_cannot_be_done_is_said() {
         ("PUT", format!("/d/{id}"), "GET,HEAD,POST,DELETE"),
         ("POST", format!("/d/{id}/"), "GET,HEAD"),
         ("PUT", format!("/d/{id}/f"), "GET,HEAD"),
-        ("PUT", format!("/api/v1/transfers/{id}"), "GET,HEAD,DELETE"),
+        ("PUT", format!("/api/v1/transfers/{id}"), "GET,HEAD,PATCH,DELETE"),
     ] {
         let request = || {
             client.request(method.parse::<Method>().unwrap(), url(&path)).basic_auth("", Some(&server.token))

@@ -16,6 +16,8 @@ const TAB: char = '\u{e004}';
 /// The same of the enter key.
 const ENTER: &str = "\u{e007}";
 
+const PASSWORD: &str = "correct horse: battery stäple";
+
 const FILES: [(&str, &str); 2] = [("first report.txt", "one"), ("Grüße 🎉.txt", "two")];
 
 async fn log_in(browser: &Browser, server: &Server) {
@@ -38,6 +40,7 @@ async fn send(browser: &Browser, dir: &Path, files: &[(&str, &str)], downloads: 
     }
     browser.see("#files").await.send_keys(&paths.join("\n")).await.unwrap();
     browser.see("#downloads").await.send_keys(downloads).await.unwrap();
+    browser.see("#password").await.send_keys(PASSWORD).await.unwrap();
     browser.click("#go").await;
 }
 
@@ -48,11 +51,16 @@ async fn link(browser: &Browser) -> Link {
     Link::parse(&whole, page.rsplit('/').next().unwrap())
 }
 
-/// What the receiver does, in a profile of their own: gets every file behind the link.
+/// What the receiver does, in a profile of their own: mistypes the password, then gets every file behind the link.
 async fn receive(link: &Link) {
     let browser = Browser::start().await;
     browser.go(&link.whole).await;
     browser.click("#get").await;
+    browser.read("#status", "This link has a password").await;
+    let field = browser.see("#password").await;
+    field.send_keys(&format!("guess{ENTER}")).await.unwrap();
+    browser.read("#error", "The password is wrong").await;
+    field.send_keys(&format!("{PASSWORD}{ENTER}")).await.unwrap();
     browser.read("#title", "Your files").await;
     for n in 1..=FILES.len() {
         browser.click(&format!("#files li:nth-child({n}) a")).await;
@@ -63,6 +71,21 @@ async fn receive(link: &Link) {
     }
     let cookies = browser.cookies().await;
     assert_eq!(cookies.len(), 1, "the ticket alone: {cookies:?}");
+}
+
+/// Takes the link back from the transfer's page, and sees that it opens nothing for anybody.
+async fn take_back(browser: &Browser, server: &Server, link: &Link) {
+    let page = format!("{}/transfers/{}", server.url, link.transfer);
+    browser.go(&page).await;
+    browser.read(".link", "Downloaded 1 of 3 times · with a password").await;
+    browser.click(".link form button").await;
+    browser.read(".link", "It was taken back").await;
+    browser.at(&page).await;
+    assert_eq!(server.transfer(&link.transfer).await["state"], "available", "only the link went");
+    let receiver = Browser::start().await;
+    receiver.go(&link.whole).await;
+    receiver.click("#get").await;
+    receiver.read("#error", "This link does not open anything").await;
 }
 
 /// Ends the transfer from its page, and sees that it is gone.
@@ -80,7 +103,7 @@ async fn end(browser: &Browser, server: &Server, link: &Link) {
 }
 
 #[tokio::test]
-async fn a_person_sends_two_files_another_gets_them_and_the_first_ends_them() {
+async fn a_person_sends_two_files_another_gets_them_and_the_first_takes_them_back() {
     let server = super::serve(&[]).await;
     let dir = tempfile::tempdir().unwrap();
     let browser = Browser::start().await;
@@ -109,6 +132,7 @@ async fn a_person_sends_two_files_another_gets_them_and_the_first_ends_them() {
 
     let browser = Browser::start().await;
     log_in(&browser, &server).await;
+    take_back(&browser, &server, &link).await;
     end(&browser, &server, &link).await;
     browser.click(".who button").await;
     browser.at(&format!("{}/", server.url)).await;
@@ -221,7 +245,7 @@ async fn every_control_is_reached_with_the_tab_key_and_works_without_a_mouse() {
     browser.see("[data-copy]").await;
     assert_eq!(
         tabs(&browser).await,
-        ["burnbag", "Log out", "link-1", "Copy", "End it now", "This page", "Send more files"]
+        ["burnbag", "Log out", "link-1", "Copy", "Take the link back", "End it now", "This page", "Send more files"]
     );
     browser.see("#end summary").await.send_keys(ENTER).await.unwrap();
     browser.see("#end button").await.send_keys(ENTER).await.unwrap();

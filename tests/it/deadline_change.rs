@@ -205,20 +205,28 @@ async fn links_and_deadlines_changed_at_once_are_each_decided_on_what_is_there()
     let server = super::serve(&[]).await;
     let admin = Api::of(&server, &server.token);
     let link = server.send("a.txt", "hello", "").await;
-    for round in 0..10 {
-        let (_, other) = add(&server, &link.transfer, json!({})).await;
-        let id = other.url.rsplit('/').next().unwrap();
-        let revoke_path = format!("{}/links/{id}", path(&link));
-        let (hours, links) = (format!("{}h", round + 1), format!("{}/links", path(&link)));
-        let transfer = path(&link);
+    for round in 0..20 {
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            others.push(add(&server, &link.transfer, json!({})).await.1);
+        }
+        let links = format!("{}/links", path(&link));
+        let revoke = others.iter().map(async |other| {
+            let id = other.url.rsplit('/').next().unwrap();
+            admin.delete(&format!("{links}/{id}")).await.0
+        });
+        let (transfer, deadline) = (path(&link), json!({"deadline": format!("{}h", round + 1)}));
         let (revoked, moved, made) = tokio::join!(
-            admin.delete(&revoke_path),
-            admin.patch(&transfer, json!({"deadline": hours})),
+            join_all(revoke),
+            admin.patch(&transfer, deadline),
             admin.post(&links, json!({"downloads": 1})),
         );
-        assert_eq!((revoked.0, moved.0, made.0), (204, 200, 201), "{revoked:?} {moved:?} {made:?}");
+        assert!(revoked.iter().all(|status| *status == 204), "{revoked:?}");
+        assert_eq!((moved.0, made.0), (200, 201), "{moved:?} {made:?}");
         let fresh = Link::parse(made.1["url"].as_str().unwrap(), &link.transfer);
-        assert_eq!(status(&other, "one").await, 404);
+        for other in &others {
+            assert_eq!(status(other, "one").await, 404);
+        }
         assert_eq!(status(&fresh, "one").await, 200);
         assert_eq!(status(&link, &format!("{round}")).await, 200);
         let shown = instant(&server.transfer(&link.transfer).await["deadline"]);

@@ -10,7 +10,8 @@ use burnbag::transfer::lease::{LeaseOp, LeaseRefused, LeaseRequest, OpenStream, 
 use burnbag::transfer::policy::Expires;
 use burnbag::transfer::quota::Holding;
 use burnbag::transfer::{
-    Change, Context, InvalidTransition, LeaseId, OperationId, SlotOwner, State, StreamId, Touch, Transfer,
+    Change, Context, InvalidTransition, LeaseId, NewLink, NewSlot, OperationId, Rewrap, SlotOwner, State,
+    StreamId, Touch, Transfer,
 };
 use proptest::prelude::*;
 
@@ -19,7 +20,7 @@ use crate::redis_clock::make_redis;
 use crate::sample::{
     START, TIMES, create, file, holder, link_of, new_file, new_link, secs, system, team, whole_file,
 };
-use reference::{Answer, At, FileAt, Model, SIZES};
+use reference::{Answer, At, FileAt, Link, Model, SIZES};
 
 mod reference;
 
@@ -40,6 +41,9 @@ enum Op {
     Expire,
     Abandon,
     Exhaust,
+    Revoke(usize),
+    CloseLinks,
+    SetDeadline { secs: u64 },
     Purge { second_look: bool },
     LookedAgain,
     Forget,
@@ -89,6 +93,9 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => Just(Op::Expire),
         1 => Just(Op::Abandon),
         1 => Just(Op::Exhaust),
+        1 => (0..2_usize).prop_map(Op::Revoke),
+        2 => Just(Op::CloseLinks),
+        2 => prop_oneof![1..4000_u64, Just(900_000)].prop_map(|secs| Op::SetDeadline { secs }),
         1 => any::<bool>().prop_map(|second_look| Op::Purge { second_look }),
         1 => any::<bool>().prop_map(|second_look| Op::Purge { second_look }),
         2 => Just(Op::LookedAgain),
@@ -277,10 +284,14 @@ impl World {
         let (ms, s) = (Timestamp::from_millis, |seconds: u64| seconds * 1000);
         match op {
             Op::Complete => {
-                let limits = self.model.links.map(|link| link.limit);
                 let allowed = self.model.complete();
+                let links = self.model.links;
                 self.commit(allowed, |t, c| {
-                    let links = (0..).zip(limits).map(|(n, limit)| new_link(t.id(), n, limit)).collect();
+                    let new = |(n, link): (u8, Link)| NewLink {
+                        deadline: link.own.map(ms),
+                        ..new_link(t.id(), n, link.limit)
+                    };
+                    let links = (0..).zip(links).map(new).collect();
                     t.complete(links, b"owner".to_vec(), c)
                 })
                 .await;
@@ -312,6 +323,29 @@ impl World {
             Op::Exhaust => {
                 let allowed = self.model.exhaust();
                 self.commit(allowed, Transfer::exhaust).await;
+            }
+            Op::Revoke(n) => {
+                let allowed = self.model.revoke(n);
+                self.commit(allowed, |t, c| {
+                    let link = link_of(t.id(), u8::try_from(n).unwrap());
+                    t.revoke_link(link, c).and_then(|change| change.ok_or(InvalidTransition::NoSuchLink))
+                })
+                .await;
+            }
+            Op::CloseLinks => {
+                let allowed = self.model.close_links();
+                self.commit(allowed, Transfer::close_links).await;
+            }
+            Op::SetDeadline { secs: later } => {
+                let to = ms(now + s(later));
+                let allowed = self.model.set_deadline(now + s(later));
+                self.commit(allowed, |t, c| {
+                    let wrap =
+                        |one: Rewrap| NewSlot { owner: one.owner, bytes: one.to.to_string().into_bytes() };
+                    let slots = t.rewraps(to, c.now).into_iter().map(wrap).collect();
+                    t.set_deadline(to, slots, c)
+                })
+                .await;
             }
             Op::Purge { second_look } => {
                 let look = second_look.then_some(now + s(20));
@@ -436,6 +470,11 @@ impl World {
         let slot = store.slot(team(1), record.id(), SlotOwner::Owner).await.unwrap();
         let live = matches!(model.at, At::Uploading | At::Held | At::Available);
         assert_eq!(slot.is_some(), live && model.now < model.deadline, "slots");
+        for n in 0..2 {
+            let link = SlotOwner::Link(link_of(record.id(), u8::try_from(n).unwrap()));
+            let slot = store.slot(team(1), record.id(), link).await.unwrap();
+            assert_eq!(slot.is_some(), model.has_slot(n), "the slot of a link");
+        }
     }
 
     async fn compare_events(&self) {
@@ -455,10 +494,10 @@ fn id(n: usize) -> u8 {
     u8::try_from(n).unwrap() + 1
 }
 
-async fn live(made: Made, ready: bool, limits: [Option<u32>; 2], ops: Vec<Op>) {
+async fn live(made: Made, ready: bool, (limits, lasts): ([Option<u32>; 2], Option<u64>), ops: Vec<Op>) {
     let Made { store, clock, _keep } = made;
     let first = create(team(1), Expires::After(3_600_000), &system(START));
-    let model = Model::new(millis(START), 3_600_000, limits);
+    let model = Model::new(millis(START), 3_600_000, limits, lasts);
     let record = first.record().clone();
     store.commit(first).await.unwrap();
     let mut world = World { model, record, store, clock, streams: vec![], opened: 10, last: None };
@@ -482,10 +521,11 @@ macro_rules! lives {
                 fn $name(
                     ready in prop::bool::weighted(0.7),
                     limits in prop::array::uniform2(prop::option::weighted(0.8, 1..4_u32)),
+                    lasts in prop::option::weighted(0.3, 1..100_000_u64),
                     ops in prop::collection::vec(ops(), 1..100),
                 ) {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(async { live($make("").await, ready, limits, ops).await });
+                    runtime.block_on(async { live($make("").await, ready, (limits, lasts), ops).await });
                 }
             )+
         }

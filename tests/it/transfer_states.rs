@@ -1,14 +1,17 @@
 //! Every transition of a transfer: where it is allowed, what it says, and how its changes are numbered.
 
+use std::time::Duration;
+
 use burnbag::clock::Timestamp;
-use burnbag::transfer::policy::Expires;
+use burnbag::transfer::policy::{Expires, OptionError};
+use burnbag::transfer::terms::moved_deadline;
 use burnbag::transfer::{
     Change, Context, EndReason, Event, EventType, FileState, HARD_END, InvalidTransition, KEPT_OPERATIONS,
-    SlotWrite, Slots, State, Transfer,
+    NewLink, SlotOwner, SlotWrite, Slots, State, Transfer,
 };
 
 use crate::sample::{
-    START, available, create, file, new_file, new_link, secs, system, team, uploaded, whole_file,
+    START, available, create, file, link_of, new_file, new_link, secs, system, team, uploaded, whole_file,
 };
 
 type Try = fn(Transfer, &Context) -> Result<Change, InvalidTransition>;
@@ -81,6 +84,26 @@ fn table() -> Vec<Row> {
             },
             &["whole"],
             vec![E::LinkCreated, E::TransferAvailable],
+            State::Available,
+        ),
+        (
+            "add_link",
+            |t, c| {
+                let link = new_link(t.id(), 1, None);
+                t.add_link(link, c)
+            },
+            &["available"],
+            vec![E::LinkCreated],
+            State::Available,
+        ),
+        (
+            "revoke_link",
+            |t, c| {
+                let first = t.links().first().map_or(link_of(t.id(), 0), |link| link.id);
+                t.revoke_link(first, c).and_then(|change| change.ok_or(InvalidTransition::NoSuchLink))
+            },
+            &["available"],
+            vec![E::LinkRevoked],
             State::Available,
         ),
         ("hold", |t, c| t.hold("scan", c), &["whole"], vec![E::TransferHeld], State::Held),
@@ -328,4 +351,125 @@ fn a_dropped_file_gives_its_name_free_and_its_objects_stay_on_record() {
     assert!(!record.file(file(2)).unwrap().holds_name());
     assert_eq!(record.blob_keys().count(), 1);
     assert_eq!(record.complete(vec![], vec![], &system(START)).unwrap_err(), InvalidTransition::Empty);
+}
+
+#[test]
+fn a_link_is_taken_back_once_and_an_end_takes_all() {
+    let at = system(START.after(secs(10)));
+    let record = available(team(1), HOUR, &[10], Some(1), &system(START)).record().clone();
+    let link = record.links()[0].id;
+    let nobody = link_of(record.id(), 9);
+    assert_eq!(record.clone().revoke_link(nobody, &at).unwrap_err(), InvalidTransition::NoSuchLink);
+    let change = record.clone().revoke_link(link, &at).unwrap().unwrap();
+    assert_eq!(*change.slots(), Slots::Write(vec![SlotWrite::Drop(link)]));
+    let revoked = change.record().clone();
+    assert!(!revoked.link(link).unwrap().stands(at.now));
+    assert!(revoked.revoke_link(link, &at).unwrap().is_none());
+    let ended = record.delete(&at).unwrap().record().clone();
+    assert!(ended.revoke_link(link, &at).unwrap().is_none());
+}
+
+#[test]
+fn a_transfer_has_a_hundred_links_and_no_number_is_given_twice() {
+    let at = system(START);
+    let mut record = available(team(1), HOUR, &[10], Some(1), &at).record().clone();
+    for n in 1..100 {
+        let first = record.links()[usize::from(n) - 1].id;
+        record = record.revoke_link(first, &at).unwrap().unwrap().record().clone();
+        assert_eq!(record.next_n(), u32::from(n));
+        record = record.clone().add_link(new_link(record.id(), n, None), &at).unwrap().record().clone();
+    }
+    let more = new_link(record.id(), 100, None);
+    assert_eq!(record.add_link(more, &at).unwrap_err(), InvalidTransition::TooManyLinks);
+}
+
+#[test]
+fn a_link_is_closed_at_its_deadline_and_not_before() {
+    let own = START.after(secs(60));
+    let record = available(team(1), HOUR, &[10], Some(1), &system(START)).record().clone();
+    let new = NewLink { deadline: Some(own), ..new_link(record.id(), 1, None) };
+    let record = record.add_link(new, &system(START)).unwrap().record().clone();
+    assert_eq!(record.next_link_deadline(), Some(own));
+    let early = record.clone().close_links(&system(START.after(secs(59))));
+    assert_eq!(early.unwrap_err(), InvalidTransition::TooEarly("close a link"));
+    let context = system(own);
+    let change = record.clone().close_links(&context).unwrap();
+    check(Some(&record), &change, &context, "close_links");
+    let link = record.links()[1].id;
+    assert_eq!(*change.slots(), Slots::Write(vec![SlotWrite::Drop(link)]));
+    assert_eq!(kinds(change.events()), [EventType::LinkExpired]);
+    let closed = change.record().clone();
+    assert_eq!(closed.next_link_deadline(), None);
+    assert!(closed.clone().close_links(&context).is_err() && !closed.link(link).unwrap().stands(START));
+}
+
+#[test]
+fn a_deadline_moves_while_held_or_available_and_never_once_it_has_come() {
+    let to = START.after(secs(7200));
+    for (name, before) in one_in_each_state() {
+        let context = system(START.after(secs(10)));
+        let moved = before.clone().set_deadline(to, vec![], &context);
+        if !["held", "available"].contains(&name) {
+            assert!(moved.is_err(), "{name}");
+            continue;
+        }
+        let change = moved.unwrap();
+        check(Some(&before), &change, &context, "set_deadline");
+        assert_eq!(kinds(change.events()), [EventType::TransferChanged], "{name}");
+        assert_eq!(change.record().deadline(), to, "{name}");
+        assert_eq!(change.record().deadline_from(START.after(secs(20))), to, "{name}: it is an instant now");
+        let late = before.clone().set_deadline(to.after(secs(9_999_999)), vec![], &system(before.deadline()));
+        assert_eq!(late.unwrap_err(), InvalidTransition::Ended(EndReason::Expired), "{name}");
+    }
+    // What is held has the hard end too.
+    let (_, held) = one_in_each_state().swap_remove(3);
+    let far = START.after(HARD_END).after(secs(60));
+    let moved = held.clone().set_deadline(far, vec![], &system(START)).unwrap().record().clone();
+    assert_eq!((moved.deadline(), moved.deadline_from(START)), (START.after(HARD_END), far));
+    assert_eq!(held.rewraps(far, START)[0].to, START.after(HARD_END));
+}
+
+#[test]
+fn every_slot_that_opens_something_is_wrapped_anew_with_the_earlier_of_two_deadlines() {
+    let at = system(START);
+    let mut record = available(team(1), HOUR, &[10], None, &at).record().clone();
+    for (n, own) in [(1, 600), (2, 1800), (3, 10)] {
+        let new = NewLink { deadline: Some(START.after(secs(own))), ..new_link(record.id(), n, None) };
+        record = record.add_link(new, &at).unwrap().record().clone();
+    }
+    let more = new_link(record.id(), 4, None);
+    record = record.add_link(more, &at).unwrap().record().clone();
+    let gone = link_of(record.id(), 4);
+    record = record.revoke_link(gone, &at).unwrap().unwrap().record().clone();
+    let rewraps: Vec<_> = record
+        .rewraps(START.after(secs(900)), START.after(secs(10)))
+        .into_iter()
+        .map(|one| (one.owner, one.from.since(START).as_secs(), one.to.since(START).as_secs()))
+        .collect();
+    let link = |n| SlotOwner::Link(link_of(record.id(), n));
+    assert_eq!(
+        rewraps,
+        [(SlotOwner::Owner, 3600, 900), (link(0), 3600, 900), (link(1), 600, 600), (link(2), 1800, 900)]
+    );
+}
+
+#[test]
+fn a_deadline_is_bounded_from_now_and_from_when_the_transfer_was_made() {
+    let (day, longest) = (secs(86_400), secs(3 * 86_400));
+    let record = available(team(1), HOUR, &[10], None, &system(START)).record().clone();
+    let moved = |to, now| moved_deadline(to, &record, longest, now);
+    assert_eq!(moved(Expires::At(START.after(longest)), START), Ok(START.after(longest)));
+    assert_eq!(moved(Expires::After(86_400_000), START), Ok(START.after(day)));
+    let past = |late: Timestamp| OptionError::DeadlineTooLate(late);
+    let latest = START.after(longest);
+    let later = latest.after(Duration::from_millis(1));
+    assert_eq!(moved(Expires::At(later), START), Err(past(latest)));
+    // A week after it was made it has as long left as it could have had then, and no longer.
+    let (now, latest) = (START.after(HARD_END).after(day), START.after(HARD_END).after(longest));
+    assert_eq!(moved(Expires::At(latest), now), Ok(latest));
+    assert_eq!(moved(Expires::After(3 * 86_400_000), now), Err(past(latest)));
+    for come in [START, START.after(secs(10))] {
+        let refused = moved(Expires::At(come), START.after(secs(10))).unwrap_err();
+        assert!(matches!(refused, OptionError::Invalid { field: "deadline", .. }), "{refused:?}");
+    }
 }

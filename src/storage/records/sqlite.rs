@@ -1,13 +1,11 @@
 //! `SQLite` as record store: write-ahead log, `synchronous=FULL`, one writer with group commit, a read pool (DESIGN §3).
 
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::Mutex;
 
 use super::{
@@ -30,6 +28,7 @@ mod access;
 mod claims;
 mod failure;
 mod leases;
+mod open;
 mod outbox;
 mod rates;
 mod readers;
@@ -40,12 +39,10 @@ mod tries;
 mod usage;
 mod writer;
 
-use failure::{Failure, Kind};
+use failure::Failure;
 
 /// Reads that run at once.
 const READERS: usize = 8;
-/// A lock that another process holds (`token create` beside a running service) is waited for so long.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// What may be chosen when the store is opened.
 #[derive(Clone, Debug)]
@@ -100,27 +97,9 @@ impl SqliteRecords {
     }
 
     fn open_file(path: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Result<Self, StoreError> {
-        // Made here for its mode, which SQLite gives the write-ahead log too.
-        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(
-            |error| match error.kind() {
-                std::io::ErrorKind::StorageFull => StoreError::Full(error.to_string()),
-                _ => StoreError::Unavailable(error.to_string()),
-            },
-        )?;
-        let mut db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let mode = enter_wal(&db)?;
-        if mode != "wal" {
-            return Err(StoreError::Unavailable(format!("no write-ahead log here, only {mode:?}")));
-        }
-        db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "secure_delete", "ON")?;
-        // The pages of a whole group of commits, or they are written before their time and read again.
-        db.pragma_update(None, "cache_size", -16_000)?;
-        check(&db, path)?;
+        let mut db = open::to_write(path)?;
         schema::migrate(&mut db)?;
-        let readers = (0..READERS)
-            .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
-            .collect::<Result<Vec<_>, _>>()?;
+        let readers = (0..READERS).map(|_| open::to_read(path)).collect::<Result<Vec<_>, _>>()?;
         let readers = readers::Readers::new(readers);
         let damaged = Arc::default();
         Ok(Self {
@@ -213,52 +192,6 @@ fn noting_writes<T>(
     let before = db.total_changes();
     let done = work()?;
     Ok((done, db.total_changes() != before))
-}
-
-/// A database of up to so many bytes is read through when it is opened; a larger one would hold up the start, and
-/// what is wrong with it shows where it is used.
-const CHECKED: u64 = 32 << 20;
-
-fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() > CHECKED) {
-        return Ok(());
-    }
-    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" {
-        return Ok(());
-    }
-    let found = found.replace('\n', " ");
-    Err(Failure { kind: Kind::Damaged, text: format!("{found}{}", Kind::Damaged.what_to_do()) }.into())
-}
-
-/// The step into the write-ahead log does not wait for a lock by itself, as everything else does.
-fn enter_wal(db: &Connection) -> Result<String, StoreError> {
-    let give_up = Instant::now() + BUSY;
-    loop {
-        match db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
-            Err(error)
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-                    && Instant::now() < give_up =>
-            {
-                std::thread::park_timeout(Duration::from_millis(5));
-            }
-            done => return Ok(done?),
-        }
-    }
-}
-
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    db.busy_timeout(BUSY)?;
-    db.pragma_update(None, "cache_size", -2000)?;
-    db.pragma_update(None, "foreign_keys", "OFF")?;
-    // What a savepoint sets aside holds slots too: it stays off the disk.
-    db.pragma_update(None, "temp_store", "MEMORY")?;
-    db.pragma_update(None, "trusted_schema", "OFF")?;
-    // A statement is planned once, and not again for other values.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    db.set_prepared_statement_cache_capacity(64);
-    Ok(db)
 }
 
 #[async_trait]

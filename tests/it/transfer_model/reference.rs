@@ -68,6 +68,17 @@ pub struct Link {
     pub used: u32,
     pub held: u32,
     pub returned: u32,
+    /// Its own deadline, which it gets so long after it is minted.
+    pub lasts: Option<u64>,
+    pub own: Option<u64>,
+    revoked: bool,
+    closed: bool,
+}
+
+impl Link {
+    fn stands(&self, at: u64) -> bool {
+        !self.revoked && !self.closed && self.own.is_none_or(|own| at < own)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +97,10 @@ pub struct Model {
     pub now: u64,
     pub at: At,
     pub version: u64,
+    made: u64,
     expires: u64,
+    /// The instant that the deadline was moved to.
+    moved: Option<u64>,
     pub deadline: u64,
     upload_deadline: u64,
     pub files: [FileAt; 3],
@@ -107,12 +121,14 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(now: u64, expires: u64, limits: [Option<u32>; 2]) -> Self {
+    pub fn new(now: u64, expires: u64, limits: [Option<u32>; 2], lasts: Option<u64>) -> Self {
         let mut model = Self {
             now,
             at: At::Uploading,
             version: 1,
+            made: now,
             expires,
+            moved: None,
             deadline: now + WEEK,
             upload_deadline: now + 900_000,
             files: [FileAt::Absent; 3],
@@ -130,6 +146,7 @@ impl Model {
             claimed_until: None,
             events: BTreeMap::new(),
         };
+        model.links[1].lasts = lasts;
         model.tell("transfer.created");
         model
     }
@@ -211,6 +228,9 @@ impl Model {
         self.at = At::Available;
         self.deadline = self.now + self.expires;
         self.minted = true;
+        for link in &mut self.links {
+            link.own = link.lasts.map(|lasts| self.now + lasts);
+        }
         self.committed(&["link.created", "link.created", "transfer.available"])
     }
 
@@ -226,12 +246,44 @@ impl Model {
         if self.at != At::Held {
             return false;
         }
-        if self.now >= self.deadline {
+        let deadline = self.moved.unwrap_or(self.now + self.expires);
+        if self.now >= self.deadline || self.now >= deadline {
             return self.end("transfer.expired");
         }
         self.at = At::Available;
-        self.deadline = self.now + self.expires;
+        self.deadline = deadline;
         self.committed(&["transfer.available"])
+    }
+
+    pub fn revoke(&mut self, link: usize) -> bool {
+        let may = self.live() && self.minted && !self.links[link].revoked;
+        may && {
+            self.links[link].revoked = true;
+            self.committed(&["link.revoked"])
+        }
+    }
+
+    pub fn close_links(&mut self) -> bool {
+        let (at, now, minted) = (self.at, self.now, self.minted);
+        let over = |link: &&mut Link| !link.revoked && !link.closed && link.own.is_some_and(|own| own <= now);
+        let closed = self.links.iter_mut().filter(over).filter(|_| at == At::Available && minted);
+        let closed = closed.map(|link| link.closed = true).count();
+        closed > 0 && self.committed(&["link.expired"].repeat(closed))
+    }
+
+    pub fn set_deadline(&mut self, to: u64) -> bool {
+        let may = matches!(self.at, At::Held | At::Available) && self.now < self.deadline;
+        may && {
+            self.deadline = if self.at == At::Held { to.min(self.made + WEEK) } else { to };
+            self.moved = Some(to);
+            self.committed(&["transfer.changed"])
+        }
+    }
+
+    /// Whether the slot of a link is there.
+    pub fn has_slot(&self, link: usize) -> bool {
+        let Link { revoked, closed, .. } = self.links[link];
+        self.minted && self.live() && self.now < self.deadline && !revoked && !closed
     }
 
     pub fn reject(&mut self) -> bool {
@@ -322,7 +374,11 @@ impl Model {
 
     pub fn exhausted(&self) -> bool {
         let used_up = |link: &Link| link.limit.is_some_and(|limit| link.used >= limit);
-        self.at == At::Available && self.leases.is_empty() && self.links.iter().all(used_up)
+        let standing = || self.links.iter().filter(|link| self.minted && link.stands(self.leases_changed));
+        self.at == At::Available
+            && self.leases.is_empty()
+            && standing().count() > 0
+            && standing().all(used_up)
     }
 
     pub fn due(&self) -> Option<u64> {
@@ -332,7 +388,11 @@ impl Model {
         let of_state = match self.at {
             At::Uploading => Some(self.deadline.min(self.upload_deadline)),
             At::Available if self.exhausted() => Some(self.leases_changed),
-            At::Held | At::Available => Some(self.deadline),
+            At::Held => Some(self.deadline),
+            At::Available => {
+                let open = self.links.iter().filter(|link| self.minted && !link.revoked && !link.closed);
+                open.filter_map(|link| link.own).chain([self.deadline]).min()
+            }
             At::Ended => Some(self.retry_at.unwrap_or(self.ended_at)),
             At::Purged if self.second_look.is_some() => self.second_look,
             At::Purged if self.leases.is_empty() => Some(self.forget_at),
@@ -371,7 +431,7 @@ impl Model {
 
     pub fn open(&mut self, id: u64, link: usize, holder: u8, n: usize, from: u64, to: u64) -> Answer {
         let serves = self.at == At::Available && self.now < self.deadline && self.minted;
-        if !serves || self.files[n] != FileAt::Whole {
+        if !serves || self.files[n] != FileAt::Whole || !self.links[link].stands(self.now) {
             return Answer::Ended;
         }
         let mut mine: Vec<Lease> =
@@ -417,7 +477,7 @@ impl Model {
     }
 
     pub fn progress(&mut self, lease: u64, n: usize, id: u64, written: u64, ended: bool) -> Answer {
-        let live = self.at == At::Available && self.now < self.deadline;
+        let (live, links) = (self.at == At::Available && self.now < self.deadline, self.links);
         let now = self.now;
         let Some(lease) = self.leases.iter_mut().find(|other| other.id == lease) else { return Answer::Stop };
         let link = lease.link;
@@ -445,7 +505,7 @@ impl Model {
             self.tell("download.completed");
         }
         self.lease_written();
-        if ended || live { Answer::Goes } else { Answer::Stop }
+        if ended || (live && links[link].stands(now)) { Answer::Goes } else { Answer::Stop }
     }
 
     /// How many leases ended.
