@@ -245,7 +245,16 @@ async fn every_control_is_reached_with_the_tab_key_and_works_without_a_mouse() {
     browser.see("[data-copy]").await;
     assert_eq!(
         tabs(&browser).await,
-        ["burnbag", "Log out", "link-1", "Copy", "Take the link back", "End it now", "This page", "Send more files"]
+        [
+            "burnbag",
+            "Log out",
+            "link-1",
+            "Copy",
+            "Take the link back",
+            "End it now",
+            "This page",
+            "Send more files"
+        ]
     );
     browser.see("#end summary").await.send_keys(ENTER).await.unwrap();
     browser.see("#end button").await.send_keys(ENTER).await.unwrap();
