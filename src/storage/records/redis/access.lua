@@ -40,7 +40,11 @@ for n = 1, records do
         redis.call('HSET', names, name, id)
     end
     if n > teams then
-        redis.call(name ~= '' and 'SADD' or 'SREM', members, id)
+        if name ~= '' then
+            redis.call('SADD', members, id)
+        else
+            redis.call('SREM', members, id)
+        end
     end
     redis.call('HSET', key, 'version', ARGV[at + 3], 'ops', with(old.ops, ARGV[1]), 'name', name, 'body', ARGV[at + 4])
 end

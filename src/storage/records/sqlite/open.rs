@@ -11,7 +11,7 @@ use super::failure::{Failure, Kind};
 use crate::storage::StoreError;
 
 /// A lock that another process holds (`token create` beside a running service) is waited for so long.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// A connection that writes, on a database that is made where there is none.
 ///

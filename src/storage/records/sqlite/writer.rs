@@ -11,7 +11,9 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
-use super::{BUSY, Failure, Kind, Tuning};
+use super::Tuning;
+use super::failure::{Failure, Kind};
+use super::open::BUSY;
 use crate::clock::Clock;
 use crate::storage::{Reserve, StoreError};
 
