@@ -89,3 +89,25 @@ async fn of_two_instances_that_take_the_last_admins_away_one_is_refused() {
         assert_eq!(back.0, 200, "somebody is left who can: {}", back.1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_taken_back_opens_nothing_on_the_other_instances_within_a_second() {
+    let one = Server::on(Stores::redis().await, &[]).await;
+    let (two, three) = (one.beside(&[]).await, one.beside(&[]).await);
+    let link = one.send("f", "bytes", "").await;
+    let id = link.url.rsplit('/').next().unwrap();
+    let status = async |server: &Server| {
+        let get = reqwest::Client::new().get(format!("{}/d/{id}", server.url));
+        get.basic_auth("x", Some(&link.secret)).send().await.unwrap().status().as_u16()
+    };
+    for server in [&one, &two, &three] {
+        assert_eq!(status(server).await, 200);
+    }
+    let path = format!("/api/v1/transfers/{}/links/{id}", link.transfer);
+    assert_eq!(Api::of(&one, &one.token).delete(&path).await.0, 204);
+    let end = Instant::now() + AT_ONCE;
+    for server in [&two, &three] {
+        assert_eq!(status(server).await, 404);
+    }
+    assert!(Instant::now() < end);
+}
