@@ -40,9 +40,11 @@ pub(super) async fn origin(
         who: Arc::default(),
         consulted: consulted.clone(),
     });
+    let below_link = request.uri().path().starts_with("/d/");
     let mut response = next.run(request).await;
     // The one 404 has the same fields for whoever proved a link that opens nothing and for whoever did not.
-    if let Some(standing) = consulted.said().filter(|_| response.status() != StatusCode::NOT_FOUND) {
+    let tells = !(below_link && response.status() == StatusCode::NOT_FOUND);
+    if let Some(standing) = consulted.said().filter(|_| tells) {
         fields::insert(response.headers_mut(), standing);
     }
     if let Ok(id) = HeaderValue::from_str(&trace_id) {

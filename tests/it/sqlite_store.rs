@@ -202,7 +202,7 @@ async fn a_database_from_before_quotas_is_counted_when_it_is_opened() {
     drop(store);
     let old = rusqlite::Connection::open(&path).unwrap();
     old.execute_batch(
-        "DROP TABLE usage; DROP TABLE tries; DROP INDEX transfers_team; PRAGMA user_version = 2",
+        "DROP TABLE usage; DROP TABLE tries; DROP INDEX transfers_team; ALTER TABLE links DROP COLUMN last; PRAGMA user_version = 2",
     )
     .unwrap();
     drop(old);
