@@ -208,7 +208,7 @@ impl House {
 
     async fn things(&self, path: &str, n: usize) -> Things {
         let put = self.client.put(self.url(&format!("/{NAME}"))).bearer_auth(&self.tokens[OWNER]);
-        let answer = put.header("burnbag-password", "a good one").body("ours").send().await.unwrap();
+        let answer = put.body("ours").send().await.unwrap();
         let transfer = answer.headers()["burnbag-transfer"].to_str().unwrap().to_owned();
         let link = Link::parse(answer.text().await.unwrap().trim_end(), &transfer);
         let link_id = link.url.rsplit('/').next().unwrap().to_owned();
