@@ -19,6 +19,7 @@ use crate::slow::percentiles;
 
 const MIB: u64 = 1 << 20;
 const QUIET: usize = 1000;
+const LINKS: usize = 64;
 const GUESSES: u16 = 1000;
 const ROUNDS: usize = 20;
 
@@ -34,10 +35,12 @@ pub fn run(root: &Path) {
     let servers = [first, beside(), beside()];
     let pattern = pattern();
     let mut client = Client::connect(&servers[0], &pattern);
-    let link = client.send("a", MIB);
+    // By turns: a receiver has so many leases of one link at once, and each starts a file three times.
+    let links: Vec<_> = (0..LINKS).map(|n| client.send(&format!("a{n}"), MIB)).collect();
+    let mut turns = links.iter().cycle();
     let mut fetch = || {
         let begun = Instant::now();
-        client.fetch(&link, MIB);
+        turns.by_ref().take(1).for_each(|link| client.fetch(link, MIB));
         begun.elapsed()
     };
     for _ in 0..50 {

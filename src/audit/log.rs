@@ -339,15 +339,22 @@ impl Log {
 
 /// Whether the directory holds this log id; an empty one holds none.
 fn own_log_id(dir: &Path, log_id: &str) -> Result<bool, AuditError> {
-    let found = segment::log_id(dir).map_err(AuditError::disk("read the log-id in", dir))?;
+    let read = || segment::log_id(dir).map_err(AuditError::disk("read the log-id in", dir));
     let has_lines = || {
         segment::list(dir, segment::shard)
             .map(|shards| !shards.is_empty())
             .map_err(AuditError::disk("list", dir))
     };
+    let mut found = read()?;
+    if found.is_none() {
+        if !has_lines()? {
+            return Ok(false);
+        }
+        // A log has its id before its first lines: another shard's may have begun between the two looks.
+        found = read()?;
+    }
     match found {
         Some(found) if found == log_id => Ok(true),
-        None if !has_lines()? => Ok(false),
         found => Err(AuditError::OtherLog { dir: dir.to_owned(), found, expected: log_id.to_owned() }),
     }
 }
