@@ -57,6 +57,9 @@ struct Arguments {
     /// Send the slow bodies into MinIO, with the records in Redis; both are started for it
     #[arg(long)]
     minio: bool,
+    /// Let the guesses go to so many instances
+    #[arg(long, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=8))]
+    instances: usize,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -66,7 +69,7 @@ struct Arguments {
 enum Scenario {
     /// 10,000 connections that say nothing, 500 heads and 200 bodies that trickle
     Slow,
-    /// 1,000 wrong passwords at once, over three instances on one Redis
+    /// 1,000 wrong passwords at once, the records in Redis
     Passwords,
     /// curl, wget, node and Python sending 60 MB to a 401, 413 and 422
     Refusals,
@@ -80,7 +83,7 @@ fn main() {
         slow::run(dir.path(), arguments.minio);
     }
     if wanted(Scenario::Passwords) {
-        passwords::run(dir.path());
+        passwords::run(dir.path(), arguments.instances);
     }
     if wanted(Scenario::Refusals) {
         refusals::run(dir.path(), arguments.tries, &arguments.client);

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::iter::Cycle;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
+use std::vec::IntoIter;
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -18,60 +22,49 @@ use crate::server::Server;
 use crate::slow::percentiles;
 
 const MIB: u64 = 1 << 20;
-const QUIET: usize = 1000;
+/// So many fetch one file after another, all the time.
+const RECEIVERS: usize = 8;
+/// What each of them fetches before each time that the guesses come.
+const QUIET: usize = 100;
+/// By turns: a receiver has so many leases of one link at once, and each starts a file three times.
 const LINKS: usize = 64;
 const GUESSES: u16 = 1000;
 const ROUNDS: usize = 20;
 
-/// Three instances on one Redis and one directory; each round has a link of its own.
-pub fn run(root: &Path) {
+/// Instances on one Redis and one directory; the downloads are those of the first. Each round has a link of its own.
+pub fn run(root: &Path, instances: usize) {
     let fresh = || TempDir::new_in(root).unwrap().keep();
     let redis = Redis::start(&fresh());
     let data = fresh().join("data").display().to_string();
     let settings = [("REDIS_URL", redis.url().to_owned()), ("DATA_DIR", data)];
-    let first = Server::burnbag_with(root, &settings);
-    let token = first.token.clone().unwrap();
-    let beside = || Server::burnbag_on(fresh(), token.clone(), &settings);
-    let servers = [first, beside(), beside()];
+    let mut servers = vec![Server::burnbag_with(root, &settings)];
+    let token = servers[0].token.clone().unwrap();
+    servers.resize_with(instances, || Server::burnbag_on(fresh(), token.clone(), &settings));
     let pattern = pattern();
-    let mut client = Client::connect(&servers[0], &pattern);
-    // By turns: a receiver has so many leases of one link at once, and each starts a file three times.
-    let links: Vec<_> = (0..LINKS).map(|n| client.send(&format!("a{n}"), MIB)).collect();
-    let mut turns = links.iter().cycle();
-    let mut fetch = || {
-        let begun = Instant::now();
-        turns.by_ref().take(1).for_each(|link| client.fetch(link, MIB));
-        begun.elapsed()
-    };
-    for _ in 0..50 {
-        fetch();
-    }
-    let quiet: Vec<_> = (0..QUIET).map(|_| fetch()).collect();
-    let idle = servers.each_ref().map(|server| server.memory().0);
+    let mut receivers: Vec<_> = (0..RECEIVERS).map(|_| Receiver::new(&servers[0], &pattern)).collect();
+    // The first time a file comes from the disk.
+    fetch_by_all(&mut receivers, |fetched| fetched < 2 * LINKS);
+    let idle: Vec<_> = servers.iter().map(|server| server.memory().0).collect();
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let told: Arc<Mutex<BTreeMap<u16, usize>>> = Arc::default();
-    let (mut beset, mut longest) = (Vec::new(), Duration::ZERO);
+    let told: Mutex<BTreeMap<u16, usize>> = Mutex::default();
+    let (mut quiet, mut beset, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);
+    // By turns, since the speed of the disk changes.
     for _ in 0..ROUNDS {
+        quiet.extend(fetch_by_all(&mut receivers, |fetched| fetched < QUIET));
         let locked = send_locked(servers[0].address, &token);
-        let left = Arc::new(AtomicUsize::new(usize::from(GUESSES)));
-        let begun = Instant::now();
-        for n in 0..GUESSES {
-            let address = servers[usize::from(n % 3)].address;
-            let (told, left, locked) = (Arc::clone(&told), Arc::clone(&left), locked.clone());
-            runtime.spawn(async move {
-                let status = guess(n, address, &locked).await.unwrap_or_default();
-                *told.lock().unwrap().entry(status).or_default() += 1;
-                left.fetch_sub(1, Ordering::Relaxed);
-            });
-        }
-        while left.load(Ordering::Relaxed) > 0 {
-            beset.push(fetch());
-        }
-        longest = longest.max(begun.elapsed());
+        let over = AtomicBool::new(false);
+        let taken = thread::scope(|scope| {
+            let taken = scope.spawn(|| fetch_by_all(&mut receivers, |_| !over.load(Ordering::Relaxed)));
+            let begun = Instant::now();
+            guess_at_once(&servers, &locked, &told);
+            longest = longest.max(begun.elapsed());
+            over.store(true, Ordering::Relaxed);
+            taken.join().unwrap()
+        });
+        beset.extend(taken);
     }
     println!(
-        "wrong passwords: {GUESSES} at once, from as many addresses, over three instances; {ROUNDS} times"
+        "wrong passwords: {GUESSES} at once, from as many addresses, over {instances} instances; {ROUNDS} times"
     );
     for (idle, server) in idle.iter().zip(&servers) {
         let peak = server.memory().1;
@@ -84,10 +77,54 @@ pub fn run(root: &Path) {
     let mut tails = [0.0; 2];
     for (tail, (name, taken)) in tails.iter_mut().zip([("quiet", quiet), ("beset", beset)]) {
         let (count, p50, p99) = percentiles(taken);
-        println!("  another download of 1 MiB, {name}: {count} times, p50 {p50:.1} ms, p99 {p99:.1} ms");
+        println!("  a download of 1 MiB, {name}: {count} times, p50 {p50:.1} ms, p99 {p99:.1} ms");
         *tail = p99;
     }
     println!("  p99 {:.2} times that of quiet", tails[1] / tails[0]);
+}
+
+/// Another one's downloads.
+struct Receiver<'a> {
+    client: Client<'a>,
+    links: Cycle<IntoIter<Link>>,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(server: &Server, pattern: &'a [u8]) -> Self {
+        let mut client = Client::connect(server, pattern);
+        let links: Vec<_> = (0..LINKS).map(|n| client.send(&format!("a{n}"), MIB)).collect();
+        Self { client, links: links.into_iter().cycle() }
+    }
+
+    /// How long each took.
+    fn fetch_while(&mut self, go_on: impl Fn(usize) -> bool) -> Vec<Duration> {
+        let mut taken = Vec::new();
+        while go_on(taken.len()) {
+            let link = self.links.next().unwrap();
+            let begun = Instant::now();
+            self.client.fetch(&link, MIB);
+            taken.push(begun.elapsed());
+        }
+        taken
+    }
+}
+
+fn fetch_by_all(receivers: &mut [Receiver], go_on: impl Fn(usize) -> bool + Sync) -> Vec<Duration> {
+    thread::scope(|scope| {
+        let go_on = &go_on;
+        let all: Vec<_> =
+            receivers.iter_mut().map(|one| scope.spawn(move || one.fetch_while(go_on))).collect();
+        all.into_iter().flat_map(|one| one.join().unwrap()).collect()
+    })
+}
+
+/// Returns when the last one is answered.
+fn guess_at_once(servers: &[Server], locked: &Link, told: &Mutex<BTreeMap<u16, usize>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let guesses = (0..GUESSES).map(|n| guess(n, servers[usize::from(n) % servers.len()].address, locked));
+    for status in runtime.block_on(join_all(guesses)) {
+        *told.lock().unwrap().entry(status.unwrap_or_default()).or_default() += 1;
+    }
 }
 
 /// A link under a password that nobody guesses.

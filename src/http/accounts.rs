@@ -10,26 +10,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::Problem;
-use super::extract::Segment;
+use super::extract::{Segment, id};
 use super::json::Fields;
+use super::list::List;
 use super::options::query;
 use super::state::AppState;
 use crate::service::{By, Caller};
 use crate::transfer::AccountId;
 use crate::transfer::access::{Account, AccountChange, Role};
-
-/// A list, whole: `next` is where another page would begin.
-#[derive(Serialize)]
-pub(super) struct List<T> {
-    items: Vec<T>,
-    next: Option<String>,
-}
-
-impl<T> List<T> {
-    pub(super) fn of(items: impl IntoIterator<Item = T>) -> Json<Self> {
-        Json(Self { items: items.into_iter().collect(), next: None })
-    }
-}
 
 /// The value of the one name that the query may have; none has none.
 ///
@@ -92,10 +80,6 @@ fn role(fields: &mut Fields) -> Result<Option<Role>, Problem> {
     fields.take("role", expected, |value| Role::parse(value.as_str()?))
 }
 
-fn id(text: &str) -> Result<AccountId, Problem> {
-    text.parse().map_err(|_| Problem::new("not_found"))
-}
-
 /// `GET`: the accounts of the team, by name.
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -104,7 +88,7 @@ pub(super) async fn list(
 ) -> Result<Json<List<AccountView>>, Problem> {
     query_value(&uri, None)?;
     let accounts = state.service.accounts(By::Caller(&caller), caller.team.id).await?;
-    Ok(List::of(accounts.into_iter().map(AccountView::of)))
+    Ok(List::whole(accounts.into_iter().map(AccountView::of)))
 }
 
 /// `POST`: a further account of the team.

@@ -1,5 +1,6 @@
 //! What is read out of a request before a use case is called: who asks, and what proves them.
 
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{FromRequestParts, Path};
@@ -28,6 +29,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
             Path::from_request_parts(parts, state).await.map_err(|_| Problem::new("not_found"))?;
         Ok(Self(text))
     }
+}
+
+/// An id in a path or query. What is no id names nothing: `not_found`.
+pub(super) fn id<T: FromStr>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::new("not_found"))
 }
 
 /// The request's id and its asker, laid into every request by the outermost layer.

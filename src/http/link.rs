@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::edge::Exchange;
 use super::error::Problem;
-use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, count_link, link_proof, offered};
+use super::extract::{LinkProof, Offered, Origin, Segment, TICKET, count_link, id, link_proof, offered};
 use super::negotiate::{Wants, decode, is_navigation, is_tool, wants};
 use super::pages::{self, Index, IndexFile, IndexTransfer};
 use super::state::AppState;
@@ -61,8 +61,7 @@ pub(super) async fn delete(
     Segment(link): Segment,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    let link = link.parse().map_err(|_| Problem::new("not_found"))?;
-    state.service.delete_by_link(&caller, link).await?;
+    state.service.delete_by_link(&caller, id(&link)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Serialize;
 
 use super::error::Problem;
-use super::extract::Segment;
+use super::extract::{Segment, id};
 use super::json::Fields;
+use super::list::List;
 use super::state::AppState;
 use crate::service::{Caller, LinkView, ServiceError};
 use crate::transfer::policy::{MAX_DOWNLOADS, parse_end, parse_password};
@@ -16,43 +16,31 @@ use crate::transfer::terms::{LinkTerms, MAX_LABEL, is_label};
 use crate::transfer::{LinkId, TransferId};
 
 /// The two ids in a path. What is no id names nothing.
-type Ids = Result<Path<(String, String)>, PathRejection>;
+pub(super) type Ids = Result<Path<(String, String)>, PathRejection>;
 
-fn ids(path: Ids) -> Result<(TransferId, LinkId), Problem> {
-    let unknown = || Problem::new("not_found");
-    let Path((id, link)) = path.map_err(|_| unknown())?;
-    Ok((id.parse().map_err(|_| unknown())?, link.parse().map_err(|_| unknown())?))
-}
-
-fn transfer(id: &str) -> Result<TransferId, Problem> {
-    id.parse().map_err(|_| Problem::new("not_found"))
-}
-
-/// The links of one transfer; there is no further page.
-#[derive(Serialize)]
-pub(super) struct Links {
-    items: Vec<LinkView>,
-    next: Option<String>,
+pub(super) fn ids(path: Ids) -> Result<(TransferId, LinkId), Problem> {
+    let Path((transfer, link)) = path.map_err(|_| Problem::new("not_found"))?;
+    Ok((id(&transfer)?, id(&link)?))
 }
 
 /// `GET`: every link, those taken back too.
 pub(super) async fn list(
     State(state): State<AppState>,
-    Segment(id): Segment,
+    Segment(transfer): Segment,
     caller: Caller,
-) -> Result<Json<Links>, Problem> {
-    let items = state.service.show(&caller, transfer(&id)?).await?.links;
-    Ok(Json(Links { items, next: None }))
+) -> Result<Json<List<LinkView>>, Problem> {
+    let items = state.service.show(&caller, id(&transfer)?).await?.links;
+    Ok(List::whole(items))
 }
 
 /// `POST {downloads, deadline, label, password}`: one more.
 pub(super) async fn create(
     State(state): State<AppState>,
-    Segment(id): Segment,
+    Segment(transfer): Segment,
     caller: Caller,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<LinkView>), Problem> {
-    let id = transfer(&id)?;
+    let id = id(&transfer)?;
     let whole = format!("a whole number from 1 to {MAX_DOWNLOADS}, or null for no limit");
     let downloads = fields.take("downloads", whole, |value| {
         value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_DOWNLOADS).contains(n))

@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
 
 use super::error::Problem;
+use super::list::List;
 use super::options::query;
 use super::state::AppState;
 use crate::service::{Caller, Me, SenderLimits, ServiceError, TransferView};
@@ -20,12 +20,6 @@ const USUAL: usize = 50;
 
 /// What a cursor begins with, so that another form can be told from it.
 const CURSOR: u8 = 1;
-
-#[derive(Serialize)]
-pub(super) struct Page {
-    items: Vec<TransferView>,
-    next: Option<String>,
-}
 
 /// What is asked of the list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -94,12 +88,12 @@ pub(super) async fn list(
     State(state): State<AppState>,
     uri: Uri,
     caller: Caller,
-) -> Result<Json<Page>, Problem> {
+) -> Result<Json<List<TransferView>>, Problem> {
     let asked = Asked::read(&uri)?;
     let before = asked.cursor.as_deref().map(parse_cursor).transpose()?;
     let limit = asked.limit.unwrap_or(USUAL);
     let page = state.service.list(&caller, asked.state, before, limit).await?;
-    Ok(Json(Page { items: page.items, next: page.next.map(cursor) }))
+    Ok(List::page(page.items, page.next.map(cursor)))
 }
 
 /// `GET /api/v1/me`.

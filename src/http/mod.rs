@@ -13,6 +13,7 @@ mod layers;
 pub mod limit;
 mod link;
 mod links;
+mod list;
 mod listing;
 pub mod metrics;
 pub mod negotiate;

@@ -6,10 +6,11 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::accounts::{AccountView, List, created, query_value};
+use super::accounts::{AccountView, created, query_value};
 use super::error::Problem;
-use super::extract::Segment;
+use super::extract::{Segment, id};
 use super::json::Fields;
+use super::list::List;
 use super::state::AppState;
 use crate::service::{By, Caller, MadeTeam};
 use crate::transfer::TeamId;
@@ -90,10 +91,6 @@ fn limits(fields: &mut Fields) -> Result<LimitsChange, Problem> {
     Ok(change)
 }
 
-fn id(text: &str) -> Result<TeamId, Problem> {
-    text.parse().map_err(|_| Problem::new("not_found"))
-}
-
 /// `GET`: all teams for who manages them, else the own one.
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -102,7 +99,7 @@ pub(super) async fn list(
 ) -> Result<Json<List<TeamView>>, Problem> {
     query_value(&uri, None)?;
     let teams = state.service.teams(By::Caller(&caller)).await?;
-    Ok(List::of(teams.into_iter().map(TeamView::of)))
+    Ok(List::whole(teams.into_iter().map(TeamView::of)))
 }
 
 /// `POST`: a new team; with its first admin, if a name for one is given.

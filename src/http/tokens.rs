@@ -6,10 +6,11 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::accounts::{List, created, query_value, words};
+use super::accounts::{created, query_value, words};
 use super::error::Problem;
-use super::extract::Segment;
+use super::extract::{Segment, id};
 use super::json::Fields;
+use super::list::List;
 use super::state::AppState;
 use crate::service::{Caller, TokenKind, TokenTerms};
 use crate::transfer::access::{Capability, TokenRecord};
@@ -63,12 +64,9 @@ pub(super) async fn list(
     uri: Uri,
     caller: Caller,
 ) -> Result<Json<List<TokenView>>, Problem> {
-    let account = match query_value(&uri, Some("account"))? {
-        Some(text) => Some(text.parse().map_err(|_| Problem::new("not_found"))?),
-        None => None,
-    };
+    let account = query_value(&uri, Some("account"))?.as_deref().map(id).transpose()?;
     let tokens = state.service.tokens_of(&caller, account).await?;
-    Ok(List::of(tokens.into_iter().map(TokenView::of)))
+    Ok(List::whole(tokens.into_iter().map(TokenView::of)))
 }
 
 fn terms(state: &AppState, fields: &mut Fields) -> Result<TokenTerms, Problem> {
@@ -122,7 +120,6 @@ pub(super) async fn revoke(
     Segment(token): Segment,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    let id = token.parse().map_err(|_| Problem::new("not_found"))?;
-    state.service.revoke(&caller, id).await?;
+    state.service.revoke(&caller, id(&token)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

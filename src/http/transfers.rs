@@ -7,20 +7,15 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use headers::IfMatch;
 
 use super::error::Problem;
-use super::extract::Segment;
+use super::extract::{Segment, id};
 use super::json::Fields;
 use super::range::condition;
 use super::state::AppState;
 use crate::service::{Caller, TransferView};
-use crate::transfer::TransferId;
 use crate::transfer::policy::parse_end;
 
 /// A transfer, and which version of it was seen: for `If-Match` (RFC 9110 §13.1.1).
 type Shown = ([(HeaderName, String); 1], Json<TransferView>);
-
-fn parse(id: &str) -> Result<TransferId, Problem> {
-    id.parse().map_err(|_| Problem::new("not_found"))
-}
 
 fn tag(transfer: &TransferView) -> String {
     format!("\"{}\"", transfer.version)
@@ -33,21 +28,21 @@ fn shown(transfer: TransferView) -> Shown {
 /// `GET`: the transfer, also when it has ended.
 pub(super) async fn show(
     State(state): State<AppState>,
-    Segment(id): Segment,
+    Segment(transfer): Segment,
     caller: Caller,
 ) -> Result<Shown, Problem> {
-    Ok(shown(state.service.show(&caller, parse(&id)?).await?))
+    Ok(shown(state.service.show(&caller, id(&transfer)?).await?))
 }
 
 /// `PATCH {deadline}`: moves the deadline.
 pub(super) async fn change(
     State(state): State<AppState>,
-    Segment(id): Segment,
+    Segment(transfer): Segment,
     caller: Caller,
     headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Shown, Problem> {
-    let id = parse(&id)?;
+    let id = id(&transfer)?;
     let end = "a time to live such as 90s, 2h or 7d, or an instant such as 2030-01-31T18:00:00Z";
     let deadline = fields.take("deadline", end, |value| value.as_str().and_then(parse_end))?;
     fields.end("deadline")?;
@@ -70,9 +65,9 @@ pub(super) async fn change(
 /// `DELETE`: ends it; repeated, it succeeds again.
 pub(super) async fn delete(
     State(state): State<AppState>,
-    Segment(id): Segment,
+    Segment(transfer): Segment,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    state.service.delete(&caller, parse(&id)?).await?;
+    state.service.delete(&caller, id(&transfer)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -113,6 +113,10 @@ impl Service {
         if !secret.proves(link.as_bytes()) {
             return Err(ServiceError::LinkNotFound);
         }
+        let lane = match &proof.said {
+            Said::Password(_) => self.passwords.lane().await,
+            Said::Nothing | Said::Key(_) => None,
+        };
         let opening = self.records.opening(link).await?.ok_or(ServiceError::LinkNotFound)?;
         let Opening { record, slot, now } = opening;
         let now = now.max(self.clock.now());
@@ -140,7 +144,7 @@ impl Service {
             Said::Nothing => return Err(ServiceError::PasswordRequired(link)),
             Said::Key(password) => (password.copy(), locked.open(password).map_err(closed)?),
             Said::Password(password) => {
-                self.unlock(locked, password, asker.group.as_deref().unwrap_or_default()).await?
+                self.unlock(locked, password, asker.group.as_deref().unwrap_or_default(), lane).await?
             }
         };
         if !key.committed(&id, transfer.commitment()) {

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use lru::LruCache;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
 use super::{Service, ServiceError, is_token};
@@ -19,8 +19,14 @@ use crate::transfer::{LinkId, OperationId, TransferId};
 
 /// An opening waits so long for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// By so much Argon2id stands behind the requests: where both want a processor it gets a quarter (sched(7)).
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
 /// So many openings wait at once.
 const WAITING: usize = 64;
+/// So many openings by password ask the store at once: a flood of guesses stands behind itself, not before the downloads of
+/// others.
+const LANE: usize = 16;
 /// So many passwords that were right are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
@@ -28,6 +34,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Semaphore,
+    lane: Arc<Semaphore>,
     recall: RecallKey,
     known: Mutex<LruCache<[u8; 32], Known>>,
 }
@@ -44,6 +51,7 @@ impl Default for Passwords {
         Self {
             turns: Arc::new(Semaphore::new((cores - 1).max(1))),
             waiting: Semaphore::new(WAITING),
+            lane: Arc::new(Semaphore::new(LANE)),
             recall: RecallKey::generate(),
             known: Mutex::new(LruCache::new(REMEMBERED)),
         }
@@ -51,6 +59,11 @@ impl Default for Passwords {
 }
 
 impl Passwords {
+    /// A place among the openings by password that ask the store, until it is dropped.
+    pub(super) async fn lane(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.lane).acquire_owned().await.ok()
+    }
+
     /// A turn, if one comes soon.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let _place = self.waiting.try_acquire().ok()?;
@@ -118,12 +131,14 @@ impl Service {
         Ok((key, block))
     }
 
-    /// Opens a link by its password, if a try is left. Goes on when the asker is gone: what a try cost is settled.
+    /// Opens a link by its password, if a try is left. Goes on when the asker is gone: what a try cost is settled. The place
+    /// in the lane is given up before the wait for a turn.
     pub(super) async fn unlock(
         self: &Arc<Self>,
         locked: Locked,
         password: &Zeroizing<String>,
         address: &str,
+        lane: Option<OwnedSemaphorePermit>,
     ) -> Result<(PasswordKey, TransferKey), ServiceError> {
         let Locked { link, secret, block, .. } = &locked;
         let name = self.passwords.recall.name(link.as_bytes(), block, secret, password.as_bytes());
@@ -142,6 +157,7 @@ impl Service {
         let check = async move {
             let id = OperationId::generate(now);
             service.take_tries(&of, id).await?;
+            drop(lane);
             let checked = service.check(locked, password).await;
             match &checked {
                 Err(ServiceError::PasswordWrong(_)) => service.metrics.checked(Checked::Wrong),
@@ -171,23 +187,41 @@ impl Service {
     }
 }
 
-/// Argon2id beside the requests, for as long as the turn is held.
+/// Argon2id beside the requests, for as long as the turn is held. On a thread of its own, since a lowered priority
+/// stays: a flood of guesses takes what processors the requests leave.
 async fn derive(
     turn: OwnedSemaphorePermit,
     password: Zeroizing<String>,
     block: PasswordBlock,
 ) -> Result<PasswordKey, ServiceError> {
+    let (tell, told) = oneshot::channel();
     let work = move || {
+        yield_to_requests();
         let key = PasswordKey::derive(password.as_bytes(), &block);
         drop(turn);
-        key
+        // A key that nobody waits for any more is zeroized where it is dropped.
+        drop(tell.send(key));
     };
-    match tokio::task::spawn_blocking(work).await {
+    let thread = std::thread::Builder::new().name("argon2".to_owned()).spawn(work);
+    thread.map_err(|_| ServiceError::PasswordBusy)?;
+    match told.await {
         Ok(Err(CryptoError::OutOfMemory)) => Err(ServiceError::PasswordBusy),
         Ok(key) => Ok(key?),
         Err(_) => Err(ServiceError::Internal("a password was not derived".to_owned())),
     }
 }
+
+/// Lowers the priority of this thread alone (Linux, setpriority(2)). Refused, the work is done at the usual one.
+#[cfg(target_os = "linux")]
+fn yield_to_requests() {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a password is derived at full priority");
+    }
+}
+
+/// Elsewhere it would be that of the whole process.
+#[cfg(not(target_os = "linux"))]
+const fn yield_to_requests() {}
 
 /// Whatever has a token's form is the token, wherever both can stand (DESIGN §10): such a password would never be read.
 ///

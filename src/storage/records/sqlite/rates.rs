@@ -10,7 +10,7 @@ use crate::transfer::rate::{Ask, Counted, Meter, Rate, Taken};
 
 /// More tokens and links than this at once, and those that were quiet the longest begin anew. One that is being refused is
 /// never among them.
-const MOST: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
 
 pub(super) struct Meters(Mutex<LruCache<Counted, Meter>>);
 
