@@ -26,6 +26,8 @@ const MIB: u64 = 1 << 20;
 const RECEIVERS: usize = 8;
 /// What each of them fetches before each time that the guesses come.
 const QUIET: usize = 100;
+/// And before that, uncounted.
+const SETTLED: usize = 50;
 /// By turns: a receiver has so many leases of one link at once, and each starts a file three times.
 const LINKS: usize = 64;
 const GUESSES: u16 = 1000;
@@ -50,18 +52,20 @@ pub fn run(root: &Path, instances: usize) {
     let (mut quiet, mut beset, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);
     // By turns, since the speed of the disk changes.
     for _ in 0..ROUNDS {
+        // What the guesses before left to be done is over by then.
+        fetch_by_all(&mut receivers, |fetched| fetched < SETTLED);
         quiet.extend(fetch_by_all(&mut receivers, |fetched| fetched < QUIET));
         let locked = send_locked(servers[0].address, &token);
         let over = AtomicBool::new(false);
-        let taken = thread::scope(|scope| {
-            let taken = scope.spawn(|| fetch_by_all(&mut receivers, |_| !over.load(Ordering::Relaxed)));
+        let downloads = thread::scope(|scope| {
+            let fetching = scope.spawn(|| fetch_by_all(&mut receivers, |_| !over.load(Ordering::Relaxed)));
             let begun = Instant::now();
             guess_at_once(&servers, &locked, &told);
             longest = longest.max(begun.elapsed());
             over.store(true, Ordering::Relaxed);
-            taken.join().unwrap()
+            fetching.join().unwrap()
         });
-        beset.extend(taken);
+        beset.extend(downloads);
     }
     println!(
         "wrong passwords: {GUESSES} at once, from as many addresses, over {instances} instances; {ROUNDS} times"
