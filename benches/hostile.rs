@@ -57,6 +57,9 @@ struct Arguments {
     /// Send the slow bodies into MinIO, with the records in Redis; both are started for it
     #[arg(long)]
     minio: bool,
+    /// Let so many others fetch one file after another beside the guesses
+    #[arg(long, default_value_t = 8, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    receivers: usize,
     /// Let the guesses go to so many instances
     #[arg(long, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=8))]
     instances: usize,
@@ -83,7 +86,7 @@ fn main() {
         slow::run(dir.path(), arguments.minio);
     }
     if wanted(Scenario::Passwords) {
-        passwords::run(dir.path(), arguments.instances);
+        passwords::run(dir.path(), arguments.instances, arguments.receivers);
     }
     if wanted(Scenario::Refusals) {
         refusals::run(dir.path(), arguments.tries, &arguments.client);

@@ -22,8 +22,6 @@ use crate::server::Server;
 use crate::slow::percentiles;
 
 const MIB: u64 = 1 << 20;
-/// So many fetch one file after another, all the time.
-const RECEIVERS: usize = 8;
 /// What each of them fetches before each time that the guesses come.
 const QUIET: usize = 100;
 /// And before that, uncounted.
@@ -34,7 +32,7 @@ const GUESSES: u16 = 1000;
 const ROUNDS: usize = 20;
 
 /// Instances on one Redis and one directory; the downloads are those of the first. Each round has a link of its own.
-pub fn run(root: &Path, instances: usize) {
+pub fn run(root: &Path, instances: usize, receivers: usize) {
     let fresh = || TempDir::new_in(root).unwrap().keep();
     let redis = Redis::start(&fresh());
     let data = fresh().join("data").display().to_string();
@@ -43,7 +41,7 @@ pub fn run(root: &Path, instances: usize) {
     let token = servers[0].token.clone().unwrap();
     servers.resize_with(instances, || Server::burnbag_on(fresh(), token.clone(), &settings));
     let pattern = pattern();
-    let mut receivers: Vec<_> = (0..RECEIVERS).map(|_| Receiver::new(&servers[0], &pattern)).collect();
+    let mut receivers: Vec<_> = (0..receivers).map(|_| Receiver::new(&servers[0], &pattern)).collect();
     // The first time a file comes from the disk.
     fetch_by_all(&mut receivers, |fetched| fetched < 2 * LINKS);
     let idle: Vec<_> = servers.iter().map(|server| server.memory().0).collect();
@@ -68,7 +66,8 @@ pub fn run(root: &Path, instances: usize) {
         beset.extend(downloads);
     }
     println!(
-        "wrong passwords: {GUESSES} at once, from as many addresses, over {instances} instances; {ROUNDS} times"
+        "wrong passwords: {GUESSES} at once, from as many addresses, over {instances} instances; {ROUNDS} times; others: {}",
+        receivers.len()
     );
     for (idle, server) in idle.iter().zip(&servers) {
         let peak = server.memory().1;

@@ -156,3 +156,36 @@ async fn of_a_thousand_guesses_over_three_instances_only_those_allowed_are_tried
     })
     .await;
 }
+
+/// The nice values of the threads of this name (proc(5), stat).
+#[cfg(target_os = "linux")]
+fn nice_of(pid: u32, name: &str) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // A thread may be gone before it is read.
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let named = stats.filter(|stat| stat.contains(&format!("({name})")));
+    named
+        .map(|stat| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap())
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_derived_behind_the_requests_and_these_keep_their_priority() {
+    let server = Server::start().await;
+    let usual = nice_of(server.pid(), "burnbag");
+    let sending = async {
+        loop {
+            send(&server, "f", "what", "", PASSWORD).await;
+        }
+    };
+    let derived = wait_for("a thread of a lower priority", async || {
+        nice_of(server.pid(), "argon2").into_iter().find(|nice| *nice > usual[0])
+    });
+    tokio::select! {
+        _ = derived => {}
+        () = sending => {}
+    }
+    let served = nice_of(server.pid(), "tokio-rt-worker");
+    assert!(!served.is_empty() && served.iter().all(|nice| *nice == usual[0]), "{served:?} beside {usual:?}");
+}
