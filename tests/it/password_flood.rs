@@ -186,6 +186,9 @@ async fn a_password_is_derived_behind_the_requests_and_these_keep_their_priority
         _ = derived => {}
         () = sending => {}
     }
-    let served = nice_of(server.pid(), "tokio-rt-worker");
-    assert!(!served.is_empty() && served.iter().all(|nice| *nice == usual[0]), "{served:?} beside {usual:?}");
+    let workers = nice_of(server.pid(), "tokio-rt-worker");
+    assert!(
+        !workers.is_empty() && workers.iter().all(|nice| *nice == usual[0]),
+        "{workers:?} beside {usual:?}"
+    );
 }
