@@ -65,7 +65,8 @@ async fn a_client_gets_a_place_however_many_say_nothing_or_little() {
     server.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// On one thread, so that a connection whose answer was read is also noted as waiting again: both are done in one turn.
+#[tokio::test]
 async fn what_waited_longest_for_a_request_gives_way_and_what_has_one_never_does() {
     let (gate, seen) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (held, begun) = (Arc::clone(&gate), Arc::clone(&seen));
