@@ -19,14 +19,14 @@ use crate::transfer::{LinkId, OperationId, TransferId};
 
 /// An opening waits so long for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// By so much Argon2id stands behind the requests: where both want a processor it gets a quarter (sched(7)).
+/// By so much Argon2id stands behind the requests: where both want a processor it gets a tenth (sched(7)).
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
+const NICENESS: i32 = 10;
 /// So many openings wait at once.
 const WAITING: usize = 64;
 /// So many openings by password ask the store at once: a flood of guesses stands behind itself, not before the downloads of
 /// others.
-const LANE: usize = 16;
+const LANE: usize = 4;
 /// So many passwords that were right are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
