@@ -9,7 +9,7 @@ use reqwest::Client;
 use serde_json::json;
 
 use crate::metrics_support::Shown;
-use crate::passwords::{checks, code, send, with};
+use crate::passwords::{asked, checks, code, send, with};
 use crate::stores::Stores;
 use crate::support::{Link, Server, wait_for};
 
@@ -153,6 +153,40 @@ async fn of_a_thousand_guesses_over_three_instances_only_those_allowed_are_tried
     assert_eq!(tries(&servers[0]).await, (0, false));
     wait_for("the event", async || {
         servers[0].events().iter().any(|event| event["type"] == "link.unlocked").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_that_wait_for_the_store_keep_the_place_of_four_and_others_come_past_them() {
+    const LANE: f64 = 4.0;
+    let shown = Shown::new();
+    let server = shown.server(&[]).await;
+    let link = send(&server, "f", "what", "", PASSWORD).await;
+    let openings = async || asked(&shown.scrape().await, "opening");
+    // Look-ups are answered, and no try is taken.
+    let other = rusqlite::Connection::open(server.data().join("burnbag.db")).unwrap();
+    wait_for("guesses that all wait at once", async || {
+        let before = openings().await;
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let guesses: Vec<_> =
+            (0..40).map(|n| tokio::spawn(code(with(&from(n), &link, &format!("guess {n}"))))).collect();
+        wait_for("all are here, and some are in the store", async || {
+            let scrape = shown.scrape().await;
+            let here = scrape.value("burnbag_connections").unwrap() >= 40.0;
+            (here && asked(&scrape, "opening") - before >= LANE).then_some(())
+        })
+        .await;
+        let without_password = code(link.get(&Client::new())).await;
+        let came_in = openings().await - before;
+        // The store gives up in the end, and the next ones come in.
+        let all_waited = guesses.iter().all(|guess| !guess.is_finished());
+        other.execute_batch("ROLLBACK").unwrap();
+        join_all(guesses).await;
+        all_waited.then(|| {
+            assert_eq!(without_password, (401, "password_required".to_owned()));
+            assert!((came_in - LANE - 1.0).abs() < 0.5, "{came_in} asked the store");
+        })
     })
     .await;
 }

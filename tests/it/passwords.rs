@@ -48,7 +48,7 @@ pub fn checks(scrape: &Scrape) -> f64 {
 }
 
 /// How often the record store was asked for this.
-fn asked(scrape: &Scrape, operation: &str) -> f64 {
+pub fn asked(scrape: &Scrape, operation: &str) -> f64 {
     let labels = format!("operation=\"{operation}\"");
     scrape.sum("burnbag_store_operation_duration_seconds_count", &labels)
 }

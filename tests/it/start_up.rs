@@ -382,7 +382,7 @@ async fn told_twice_it_cuts_what_runs() {
     wait_for("the drain", || async { server.log().contains("draining").then_some(()) }).await;
     terminate(&server);
     // The reader takes nothing meanwhile, so that it cannot come to the end first.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.ended().await;
     let reader = tokio::task::spawn_blocking(move || {
         while reader.read(1 << 20) {}
         reader
@@ -390,7 +390,6 @@ async fn told_twice_it_cuts_what_runs() {
     .await
     .unwrap();
     assert!(reader.taken < reader.length);
-    server.kill();
     server.start_again().await;
     assert_eq!(link.get(&client("one")).send().await.unwrap().bytes().await.unwrap().len(), 16 << 20);
 }
