@@ -84,8 +84,8 @@ pub fn run(root: &Path, instances: usize, receivers: usize) {
     for (status, count) in told.lock().unwrap().iter() {
         println!("    {count} were told {status}");
     }
-    let taken = [("quiet, before all guesses", first), ("quiet, by turns", quiet), ("beset", beset)];
-    let [first, quiet, beset] = taken.map(|(name, taken)| {
+    let series = [("quiet, before all guesses", first), ("quiet, by turns", quiet), ("beset", beset)];
+    let [first, quiet, beset] = series.map(|(name, taken)| {
         let (count, p50, p99) = percentiles(taken);
         println!("  a download of 1 MiB, {name}: {count} times, p50 {p50:.1} ms, p99 {p99:.1} ms");
         p99
