@@ -11,7 +11,6 @@ use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Id;
-use super::password::PasswordBlock;
 use super::secret::Secret;
 
 /// What keeps one use of a key from another. A label is never reused and never changes its meaning.
@@ -304,9 +303,9 @@ impl RecallKey {
 
     /// A name for this password of this link, which tells nothing of either to who lacks the key.
     #[must_use]
-    pub fn name(&self, link: &Id, block: &PasswordBlock, secret: &LinkSecret, password: &[u8]) -> [u8; 32] {
+    pub fn name(&self, link: &Id, secret: &LinkSecret, password: &[u8]) -> [u8; 32] {
         // Fields of fixed width, and the password last.
-        mac(&self.0, &[link, block.as_bytes(), secret.0.bytes(), password])
+        mac(&self.0, &[link, secret.0.bytes(), password])
     }
 }
 

@@ -27,6 +27,7 @@ mod download;
 mod error;
 mod expire;
 mod health;
+mod lane;
 mod links;
 mod listing;
 mod login;

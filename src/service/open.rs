@@ -113,9 +113,14 @@ impl Service {
         if !secret.proves(link.as_bytes()) {
             return Err(ServiceError::LinkNotFound);
         }
-        let lane = match &proof.said {
-            Said::Password(_) => self.passwords.lane().await,
-            Said::Nothing | Said::Key(_) => None,
+        let known = match &proof.said {
+            Said::Nothing => None,
+            Said::Password(password) => self.recall(link, secret, password),
+            Said::Key(key) => Some(key.copy()),
+        };
+        let place = match (&proof.said, &known) {
+            (Said::Password(_), None) => Some(self.passwords.lane.enter(link).await?),
+            _ => None,
         };
         let opening = self.records.opening(link).await?.ok_or(ServiceError::LinkNotFound)?;
         let Opening { record, slot, now } = opening;
@@ -139,13 +144,16 @@ impl Service {
         let slot = open_outer(&self.keks, &slot, &id, link.as_bytes(), &block, deadline).map_err(closed)?;
         let has_password = block.is_set();
         let locked = Locked { transfer: transfer.id(), link, secret: secret.copy(), block, slot };
-        let (password, key) = match &proof.said {
-            _ if !has_password => (PasswordKey::none(), locked.open(&PasswordKey::none()).map_err(closed)?),
-            Said::Nothing => return Err(ServiceError::PasswordRequired(link)),
-            Said::Key(password) => (password.copy(), locked.open(password).map_err(closed)?),
-            Said::Password(password) => {
-                self.unlock(locked, password, asker.group.as_deref().unwrap_or_default(), lane).await?
+        let known = if has_password { known } else { Some(PasswordKey::none()) };
+        let (password, key) = match (known, &proof.said) {
+            (Some(known), _) => {
+                let key = locked.open(&known).map_err(closed)?;
+                (known, key)
             }
+            (None, Said::Password(password)) => {
+                self.unlock(locked, password, asker.group.as_deref().unwrap_or_default(), place).await?
+            }
+            (None, _) => return Err(ServiceError::PasswordRequired(link)),
         };
         if !key.committed(&id, transfer.commitment()) {
             return Err(ServiceError::Internal("the key of a transfer is not the one recorded".to_owned()));

@@ -9,6 +9,7 @@ use lru::LruCache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
+use super::lane::Lane;
 use super::{Service, ServiceError, is_token};
 use crate::clock::Timestamp;
 use crate::crypto::{CryptoError, InnerSlot, LinkSecret, PasswordBlock, PasswordKey, RecallKey, TransferKey};
@@ -24,9 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const NICENESS: i32 = 10;
 /// So many openings wait at once.
 const WAITING: usize = 64;
-/// So many openings by password ask the store at once: a flood of guesses stands behind itself, not before the downloads of
-/// others.
-const LANE: usize = 4;
 /// So many passwords that were right are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
@@ -34,7 +32,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 pub struct Passwords {
     turns: Arc<Semaphore>,
     waiting: Semaphore,
-    lane: Arc<Semaphore>,
+    pub(super) lane: Lane,
     recall: RecallKey,
     known: Mutex<LruCache<[u8; 32], Known>>,
 }
@@ -51,7 +49,7 @@ impl Default for Passwords {
         Self {
             turns: Arc::new(Semaphore::new((cores - 1).max(1))),
             waiting: Semaphore::new(WAITING),
-            lane: Arc::new(Semaphore::new(LANE)),
+            lane: Lane::default(),
             recall: RecallKey::generate(),
             known: Mutex::new(LruCache::new(REMEMBERED)),
         }
@@ -59,11 +57,6 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// A place among the openings by password that ask the store, until it is dropped.
-    pub(super) async fn lane(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.lane).acquire_owned().await.ok()
-    }
-
     /// A turn, if one comes soon.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let _place = self.waiting.try_acquire().ok()?;
@@ -131,6 +124,13 @@ impl Service {
         Ok((key, block))
     }
 
+    /// What this password of the link gave a while ago.
+    pub(super) fn recall(&self, link: LinkId, secret: &LinkSecret, password: &str) -> Option<PasswordKey> {
+        let name = self.passwords.recall.name(link.as_bytes(), secret, password.as_bytes());
+        let now = self.clock.now();
+        self.passwords.recall(&name, now, now.after(self.rules.leases.idle))
+    }
+
     /// Opens a link by its password, if a try is left. Goes on when the asker is gone: what a try cost is settled. The place
     /// in the lane is given up before the wait for a turn.
     pub(super) async fn unlock(
@@ -138,16 +138,12 @@ impl Service {
         locked: Locked,
         password: &Zeroizing<String>,
         address: &str,
-        lane: Option<OwnedSemaphorePermit>,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Result<(PasswordKey, TransferKey), ServiceError> {
-        let Locked { link, secret, block, .. } = &locked;
-        let name = self.passwords.recall.name(link.as_bytes(), block, secret, password.as_bytes());
+        let Locked { link, secret, .. } = &locked;
+        let name = self.passwords.recall.name(link.as_bytes(), secret, password.as_bytes());
         let now = self.clock.now();
         let until = now.after(self.rules.leases.idle);
-        if let Some(key) = self.passwords.recall(&name, now, until) {
-            let opened = locked.open(&key)?;
-            return Ok((key, opened));
-        }
         // No link has such a password.
         if parse_password(password).is_err() {
             return Err(ServiceError::PasswordWrong(*link));
@@ -157,7 +153,7 @@ impl Service {
         let check = async move {
             let id = OperationId::generate(now);
             service.take_tries(&of, id).await?;
-            drop(lane);
+            drop(place);
             let checked = service.check(locked, password).await;
             match &checked {
                 Err(ServiceError::PasswordWrong(_)) => service.metrics.checked(Checked::Wrong),

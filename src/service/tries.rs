@@ -5,19 +5,29 @@ use super::{Asker, Caller, Service, ServiceError};
 use crate::transfer::tries::{LINK_STOP, Tried, TryAnswer, unlocked};
 use crate::transfer::{LinkId, OperationId, TransferId};
 
+/// What a try comes to that is not taken.
+pub(super) const fn taken(answer: TryAnswer) -> Result<(), ServiceError> {
+    match answer {
+        TryAnswer::Taken => Ok(()),
+        TryAnswer::Wait(retry_after) => Err(ServiceError::TooManyAttempts { retry_after }),
+        TryAnswer::Stopped => Err(ServiceError::LinkStopped),
+        TryAnswer::Gone => Err(ServiceError::LinkNotFound),
+    }
+}
+
 impl Service {
     /// Takes one try of each, or none.
     pub(super) async fn take_tries(&self, of: &[Tried], id: OperationId) -> Result<(), ServiceError> {
         for (n, one) in of.iter().enumerate() {
-            let refused = match self.records.take_try(one, id).await {
-                Ok(TryAnswer::Taken) => continue,
-                Ok(TryAnswer::Wait(retry_after)) => ServiceError::TooManyAttempts { retry_after },
-                Ok(TryAnswer::Stopped) => ServiceError::LinkStopped,
-                Ok(TryAnswer::Gone) => ServiceError::LinkNotFound,
-                Err(error) => error.into(),
-            };
-            self.give_back_tries(&of[..n], id).await;
-            return Err(refused);
+            let asked = self.passwords.lane.moment();
+            let answer = self.records.take_try(one, id).await;
+            if let (Tried::Link(link), Ok(answer)) = (one, &answer) {
+                self.passwords.lane.answered(*link, asked, *answer);
+            }
+            if let Err(refused) = answer.map_err(ServiceError::from).and_then(taken) {
+                self.give_back_tries(&of[..n], id).await;
+                return Err(refused);
+            }
         }
         Ok(())
     }
