@@ -57,9 +57,10 @@ async fn work(service: &Service, shard: u8, index: bool, mut heard: mpsc::Receiv
     }
 }
 
-/// Ends what was named. Where the reaper runs, the objects are its to delete: ends do not wait for deletions.
+/// Ends what was named. Where the reaper runs, the objects are its to delete: ends do not wait for deletions. And a flood is
+/// its to end: every instance hears every name, and would look up each.
 async fn end(service: &Service, shard: u8, index: bool, ids: &[TransferId]) -> Result<(), ServiceError> {
-    if ids.is_empty() {
+    if ids.is_empty() || index && ids.len() >= BATCH {
         return Ok(());
     }
     // What another instance has ended meanwhile is claimed by who deletes its objects.

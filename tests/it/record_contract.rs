@@ -113,6 +113,7 @@ macro_rules! record_contract {
                 of_many_at_once_as_many_as_fit_are_taken
                 sent_twice_it_is_counted_once
                 in_a_batch_each_keeps_the_limits_by_itself
+                many_ends_in_one_batch_are_counted_once_each
                 the_counters_are_set_only_where_nothing_moved
                 the_list_is_paged_newest_first_and_has_no_other_teams
             }

@@ -79,6 +79,30 @@ async fn scripts_that_redis_forgot_are_sent_again() {
     assert_eq!(all_events(&store, 1).await.len(), 51 * 5);
 }
 
+#[tokio::test]
+async fn a_damaged_record_among_many_ends_fails_alone() {
+    let server = RedisServer::start().await;
+    let store = server.records().await;
+    let changes: Vec<Change> = (0..60).map(|_| ready()).collect();
+    for answer in store.commit_all(changes.clone()).await {
+        answer.unwrap();
+    }
+    let damaged = format!("bb:{{bb.0}}:t:{}", changes[20].id());
+    server.ask::<String>(&["SET", &damaged, "what no script wrote"]);
+    let now = system(SystemClock.now());
+    let ends = changes.iter().map(|change| change.record().clone().delete(&now).unwrap());
+    for (n, answer) in store.commit_all(ends.collect()).await.into_iter().enumerate() {
+        match answer {
+            Ok(()) => assert_ne!(n, 20),
+            Err(error) => assert!(n == 20 && error.to_string().contains("WRONGTYPE"), "{n}: {error}"),
+        }
+    }
+    let used = store.usage(team(1)).await.unwrap();
+    assert_eq!((used.held.transfers, used.held.uploads), (1, 0));
+    assert_eq!(server.ask::<u32>(&["ZCARD", "bb:{bb.0}:due"]), 1);
+    assert_eq!(server.ask::<u32>(&["ZCARD", "bb:{bb.0}:purge"]), 59);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_are_killed_lose_nothing_and_do_nothing_twice() {
     let server = Arc::new(RedisServer::start().await);

@@ -25,6 +25,7 @@ use crate::transfer::{
 
 mod access;
 mod check;
+mod commits;
 mod keys;
 mod leases;
 mod line;

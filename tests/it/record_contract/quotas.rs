@@ -184,6 +184,34 @@ pub async fn in_a_batch_each_keeps_the_limits_by_itself(store: Store, clock: Man
     assert_eq!(held(&store).await, holds(100, 3, 3));
 }
 
+pub async fn many_ends_in_one_batch_are_counted_once_each(store: Store, clock: ManualClock) {
+    let context = || system(clock.now());
+    let of = |n: u8| team(1 + n % 2);
+    let firsts: Vec<_> = (0..120).map(|n| available(of(n), HOUR, &[10], Some(1), &context())).collect();
+    let stays = available(team(1), HOUR, &[7], None, &context());
+    let all = firsts.iter().cloned().chain([stays]).collect();
+    assert!(store.commit_all(all).await.iter().all(Result::is_ok));
+    let ends: Vec<_> =
+        firsts.iter().map(|first| first.record().clone().delete(&context()).unwrap()).collect();
+    let told = all_events(&store, 1).await.len();
+    // One of them twice in the batch, and the whole batch again, as after an answer that was lost.
+    let twice: Vec<_> = ends.iter().chain([&ends[5]]).cloned().collect();
+    for _ in 0..2 {
+        assert!(store.commit_all(twice.clone()).await.iter().all(Result::is_ok));
+        assert_eq!(all_events(&store, 1).await.len(), told + 120, "an end is told once");
+    }
+    for n in 1..=2 {
+        assert_eq!(store.usage(team(n)).await.unwrap().held, recounted(&store, team(n)).await);
+    }
+    // What was ended goes on from there.
+    let until = clock.now().after(secs(60));
+    let purges = ends.iter().map(|end| end.record().clone().purge(None, until, &context()).unwrap());
+    assert!(store.commit_all(purges.collect()).await.iter().all(Result::is_ok));
+    assert_eq!(held(&store).await, holds(7, 1, 0));
+    assert_eq!(store.usage(team(2)).await.unwrap().held, Holding::default());
+    assert_eq!(store.next_due(0).await.unwrap(), Some(until), "the tombstones are due next");
+}
+
 pub async fn the_counters_are_set_only_where_nothing_moved(store: Store, clock: ManualClock) {
     let context = || system(clock.now());
     store.commit(reserved(team(1), 60, &context())).await.unwrap();

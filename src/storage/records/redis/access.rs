@@ -6,10 +6,10 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 
 use super::super::{Login, StoreError};
+use super::commits::applied;
 use super::keys::Shard;
 use super::line::Lost;
 use super::scripts::{self, Call};
-use super::transfers::applied;
 use super::{RedisRecords, parsed};
 use crate::clock::Timestamp;
 use crate::transfer::access::{AccessChange, Account, Part, Team, TokenRecord};

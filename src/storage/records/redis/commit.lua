@@ -36,15 +36,8 @@ if change == 'put' then
         return 'conflict'
     end
 end
-local function numbers(of)
-    local found = {}
-    for number in string.gmatch(of or '', '%d+') do
-        found[#found + 1] = tonumber(number)
-    end
-    return found
-end
 local held, holds_now, limits, moves = numbers(old[8]), numbers(ARGV[17]), numbers(ARGV[18]), {}
-for n, what in ipairs({ 'bytes', 'transfers', 'uploads' }) do
+for n, what in ipairs(quantities) do
     local more = holds_now[n] - (held[n] or 0)
     if more > 0 and limits[n] then
         local used = tonumber(redis.call('HGET', KEYS[8], what) or 0)

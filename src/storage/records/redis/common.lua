@@ -58,6 +58,32 @@ local function next_link(links, at)
     return at
 end
 
+-- When something must happen next to one that has ended; nothing, if it only waits for its leases.
+local function after_end(state, ended, retry, look, forget, open)
+    if state == 'ended' then
+        return tonumber(retry) or tonumber(ended)
+    end
+    -- A tombstone waits for its leases, and these are in the index by themselves.
+    return tonumber(look) or (open == 0 and tonumber(forget)) or nil
+end
+
+-- The earlier one, where there may be neither.
+local function sooner(at, other)
+    return (at and other) and math.min(at, other) or at or other
+end
+
+-- Numbers in a text, apart from each other.
+local function numbers(text)
+    local found = {}
+    for number in string.gmatch(text or '', '%d+') do
+        found[#found + 1] = tonumber(number)
+    end
+    return found
+end
+
+-- What a team uses, in the order of `Quantity::ALL`.
+local quantities = { 'bytes', 'transfers', 'uploads' }
+
 -- Puts a transfer where `transfer::due` says, in the index of its kind: `due` has what ends, `purge` what has ended.
 local function place(id, record, due, purge)
     local f = redis.call('HMGET', record, 'state', 'deadline', 'upload', 'retry', 'ended', 'look', 'forget', 'open',
@@ -72,16 +98,10 @@ local function place(id, record, due, purge)
         at = next_link(f[11], deadline)
     elseif state == 'held' then
         at = deadline
-    elseif state == 'ended' then
-        at = tonumber(f[4]) or tonumber(f[5])
     else
-        -- A tombstone waits for its leases, and these are in the index by themselves.
-        at = tonumber(f[6]) or (open == 0 and tonumber(f[7])) or nil
+        at = after_end(state, f[5], f[4], f[6], f[7], open)
     end
-    local ends = tonumber(f[9])
-    if ends and (not at or ends < at) then
-        at = ends
-    end
+    at = sooner(at, tonumber(f[9]))
     local mine, other = due, purge
     if not is_live(state) then
         mine, other = purge, due

@@ -43,8 +43,9 @@ macro_rules! scripts {
 
 scripts! {
     COMMIT = Writes "commit.lua";
-    /// [`COMMIT`] for what ends a transfer or comes after its end.
-    END = Frees "commit.lua";
+    /// [`COMMIT`] for what only takes away: a link's slot, or a record that is forgotten.
+    TAKE = Frees "commit.lua";
+    END = Frees "end.lua";
     READ = Reads "read.lua";
     READ_LEASES = Reads "leases.lua";
     LEASE = Writes "lease.lua";
@@ -79,6 +80,11 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(script: &'static Loaded, keys: impl IntoIterator<Item = String>) -> Self {
         Self { script, keys: keys.into_iter().collect(), args: Vec::new() }
+    }
+
+    pub(super) fn keys(mut self, keys: impl IntoIterator<Item = String>) -> Self {
+        self.keys.extend(keys);
+        self
     }
 
     pub(super) fn arg(mut self, arg: impl Display) -> Self {

@@ -1,4 +1,4 @@
-//! Transfers: reading them, and the doors `commit`, `touch`, `claim` and `retry`.
+//! Transfers: reading them, and the doors `touch`, `claim` and `retry`.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -10,13 +10,10 @@ use super::super::{Claim, Claimed, Opening, Place, Record, StoreError};
 use super::keys::Shard;
 use super::line::Lost;
 use super::scripts::{self, Call};
-use super::{RedisRecords, parsed, usage};
+use super::{RedisRecords, parsed};
 use crate::clock::Timestamp;
 use crate::transfer::lease::{Counts, LeaseSummary, is_exhausted};
-use crate::transfer::{
-    Change, FileJournal, Journal, LinkId, NewSlot, SlotOwner, SlotWrite, Slots, State, TeamId, Touch,
-    Transfer, TransferId,
-};
+use crate::transfer::{FileJournal, Journal, LinkId, SlotOwner, State, TeamId, Touch, Transfer, TransferId};
 
 /// The fields of a record.
 pub(super) type Fields = HashMap<String, String>;
@@ -95,94 +92,11 @@ fn journal_entry(text: &str) -> Option<FileJournal> {
     })
 }
 
-fn slot_field(owner: SlotOwner) -> String {
+pub(super) fn slot_field(owner: SlotOwner) -> String {
     match owner {
         SlotOwner::Owner => "owner".to_owned(),
         SlotOwner::Link(id) => id.to_string(),
     }
-}
-
-/// Absent is empty.
-fn or_empty(value: Option<impl ToString>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-/// Every link that was neither taken back nor closed, as the scripts read them.
-fn links(record: &Transfer) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    for link in record.links().iter().filter(|link| link.revoked.is_none() && !link.closed) {
-        let limit = link.downloads.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
-        let ends = link.deadline.map_or_else(|| "-".to_owned(), |ends| ends.as_millis().to_string());
-        let _ = write!(text, "{} {limit} {ends},", link.id);
-    }
-    text
-}
-
-fn commit_call(shard: Shard, change: &Change) -> Result<Call, StoreError> {
-    let (id, record) = (change.id(), change.record());
-    let minted: Vec<LinkId> = match change.slots() {
-        _ if change.forgets() => record.links().iter().map(|link| link.id).collect(),
-        slots => slots
-            .writes()
-            .iter()
-            .filter_map(|write| match write {
-                SlotWrite::Put(NewSlot { owner: SlotOwner::Link(link), .. }) => Some(*link),
-                _ => None,
-            })
-            .collect(),
-    };
-    let keys = [
-        shard.record(id),
-        shard.slots(id),
-        shard.leases(id),
-        shard.lease_ends(id),
-        shard.due(),
-        shard.purge(),
-        shard.outbox(),
-        shard.used(record.team()),
-        shard.list(record.team()),
-    ];
-    let what = match change.slots() {
-        Slots::Keep => "keep",
-        Slots::Write(_) if change.slots().puts() => "put",
-        Slots::Write(_) => "drop",
-        Slots::Destroy => "destroy",
-    };
-    // What takes from somebody works in a full Redis too.
-    let writes = record.state().is_live() && what != "drop";
-    let script = if writes { &scripts::COMMIT } else { &scripts::END };
-    let slots = change.slots().writes();
-    let tries = minted.iter().filter(|_| change.forgets()).map(|link| shard.tries(link));
-    let of_links = minted.iter().map(|link| shard.link(*link)).chain(tries);
-    let mut call = Call::new(script, keys.into_iter().chain(of_links))
-        .arg(id)
-        .arg(change.context().operation)
-        .arg(or_empty(change.expected()))
-        .arg(record.team())
-        .arg(record.owner())
-        .arg(if change.forgets() { "1" } else { "" })
-        .arg(what)
-        .arg(record.version())
-        .arg(record.state().as_str())
-        .arg(record.deadline().as_millis())
-        .arg(or_empty(record.ended().map(|ended| ended.at.as_millis())))
-        .arg(or_empty(record.second_look().map(Timestamp::as_millis)))
-        .arg(or_empty(record.forget_at().map(Timestamp::as_millis)))
-        .arg(links(record))
-        .arg(or_empty(change.upload_deadline().map(Timestamp::as_millis)))
-        .bytes(serde_json::to_vec(record)?)
-        .arg(usage::numbers(|what| change.holding().of(what)))
-        .arg(usage::limits(change.limits()))
-        .arg(slots.len());
-    for write in slots {
-        let bytes = if let SlotWrite::Put(slot) = write { slot.bytes.as_slice() } else { &[] };
-        call = call.arg(slot_field(write.owner())).bytes(bytes);
-    }
-    for event in change.events() {
-        call = call.bytes(serde_json::to_vec(event)?);
-    }
-    Ok(call)
 }
 
 impl RedisRecords {
@@ -206,7 +120,7 @@ impl RedisRecords {
     }
 
     /// Which places in a list of teams are whose shard's.
-    async fn by_shard(
+    pub(super) async fn by_shard(
         &self,
         teams: impl Iterator<Item = TeamId>,
     ) -> Result<Vec<(Shard, Vec<usize>)>, StoreError> {
@@ -241,30 +155,6 @@ impl RedisRecords {
         let (now, fields, slot): (u64, Fields, Option<Vec<u8>>) = self.look(shard, call).await?;
         let now = Timestamp::from_millis(now);
         Ok(record(&fields)?.map(|record| Opening { record, slot, now }))
-    }
-
-    pub(super) async fn commit_changes(&self, changes: &[Change]) -> Vec<Result<(), StoreError>> {
-        let shards = match self.by_shard(changes.iter().map(Change::team)).await {
-            Ok(shards) => shards,
-            Err(error) => return changes.iter().map(|_| Err(again(&error))).collect(),
-        };
-        let mut done: Vec<_> = changes.iter().map(|_| Ok(())).collect();
-        for (shard, places) in shards {
-            let calls = places.iter().map(|place| commit_call(shard, &changes[*place]));
-            let answers = match calls.collect::<Result<Vec<_>, _>>() {
-                Ok(calls) => self.write_all::<String>(shard, &calls, Lost::SendAgain).await,
-                Err(error) => Err(error),
-            };
-            match answers {
-                Ok(answers) => {
-                    for (place, answer) in places.into_iter().zip(answers) {
-                        done[place] = answer.and_then(|answer| applied(&answer));
-                    }
-                }
-                Err(error) => places.into_iter().for_each(|place| done[place] = Err(again(&error))),
-            }
-        }
-        done
     }
 
     pub(super) async fn write_touch(&self, touch: &Touch) -> Result<(), StoreError> {
@@ -422,23 +312,5 @@ impl RedisRecords {
             }
         }
         Ok(states)
-    }
-}
-
-/// What a script says of a commit.
-pub(super) fn applied(answer: &str) -> Result<(), StoreError> {
-    match answer.strip_prefix("quota ").and_then(usage::exceeded) {
-        Some(exceeded) => Err(exceeded.into()),
-        None if answer == "applied" => Ok(()),
-        None => Err(StoreError::Conflict),
-    }
-}
-
-/// The same error for another asker.
-fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Full(why) => StoreError::Full(why.clone()),
-        StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
-        other => StoreError::Unavailable(other.to_string()),
     }
 }
