@@ -50,9 +50,12 @@ struct Arguments {
     /// Rounds; the table shows medians, with the least and the most
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
-    /// Live records; a tenth as many more are due at once
+    /// Live records
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(20_000..))]
     live: u32,
+    /// How many more are due at once; a tenth of the live ones if not said
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    due: Option<u32>,
     /// In that scenario keep records in Redis and objects in MinIO, which are started for it, and end by three instances
     #[arg(long)]
     production: bool,
@@ -136,7 +139,9 @@ fn main() -> ExitCode {
                     Scenario::Minio => minio::beside(root, &pattern),
                     Scenario::MinioMemory => minio::memory(root, &pattern),
                     Scenario::Records => {
-                        records::records(root, &pattern, arguments.live as usize, arguments.production)
+                        let due = arguments.due.unwrap_or(arguments.live / 10);
+                        let (live, due) = (arguments.live as usize, due as usize);
+                        records::records(root, &pattern, live, due, arguments.production)
                     }
                 }
             })

@@ -34,8 +34,6 @@ use crate::table::{Row, beside_minio, own};
 
 /// Live records that the many are compared with.
 const FEW: usize = 10_000;
-/// One in so many as live is due in the same second, on top of them.
-const DUE_SHARE: usize = 10;
 /// One commit of the seed.
 const BATCH: usize = 500;
 /// Requests of each kind.
@@ -53,10 +51,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Objects whose deletion without burnbag is timed.
 const STRAIGHT: usize = 20_000;
 
-/// Requests with few and with `live` records, then a tenth as many due at once.
-pub fn records(root: &Path, pattern: &[u8], live: usize, production: bool) -> Vec<Row> {
+/// Requests with few and with `live` records, then `due` more due at once.
+pub fn records(root: &Path, pattern: &[u8], live: usize, due: usize, production: bool) -> Vec<Row> {
     let dir = TempDir::new_in(root).unwrap().keep();
-    let due = live / DUE_SHARE;
     let stores = production.then(|| Stores { redis: Redis::start(&dir), minio: minio::start(root) });
     let mut seed = Seed { dir: dir.clone(), stores, token: String::new(), links: Vec::new() };
     let far = || SystemClock.now().after(Duration::from_secs(rand::rng().random_range(86_400..6 * 86_400)));
