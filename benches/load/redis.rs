@@ -21,7 +21,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--dir", dir.to_str().unwrap(), "--bind", "127.0.0.1"]);
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]);
-        command.args(["--notify-keyspace-events", "Ex", "--hash-max-listpack-value", "1024", "--save", ""]);
+        command.args(["--notify-keyspace-events", "Ex", "--hash-max-listpack-value", "4096", "--save", ""]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let redis = Self { url: format!("redis://127.0.0.1:{port}"), child };
         let end = Instant::now() + Duration::from_secs(10);

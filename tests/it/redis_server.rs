@@ -18,7 +18,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("appendfsync", "always"),
     ("maxmemory-policy", "noeviction"),
     ("notify-keyspace-events", "Ex"),
-    ("hash-max-listpack-value", "1024"),
+    ("hash-max-listpack-value", "4096"),
     ("save", ""),
     ("bind", "127.0.0.1"),
 ];

@@ -82,7 +82,7 @@ async fn a_redis_of_ours_keeps_what_it_answered() {
         ("appendonly", "yes"),
         ("appendfsync", "always"),
         ("maxmemory-policy", "noeviction"),
-        ("hash-max-listpack-value", "1024"),
+        ("hash-max-listpack-value", "4096"),
         ("save", ""),
     ] {
         let answer = redis.burnbag(&["CONFIG", "GET", setting]).unwrap();

@@ -1,8 +1,8 @@
 -- Ends transfers and goes on from their ends, many in one run: what `commit.lua` does for one, with what they share written once.
 -- Each is whole or nothing by itself. Answers `applied` or `conflict` for each, in order, or what is wrong with its record.
 -- KEYS: due, purge, outbox, then of each: record, slots, what its team uses.
--- ARGV: of each: id, operation, expected version, team, owner, version, state, deadline, ended, second look, forget at, links, core,
--- what it holds of its team's quota, whether its slots are destroyed ('1'), how many events, then these.
+-- ARGV: of each: id, operation, expected version, team, owner, version, state, ended, second look, forget at, core, what it holds of
+-- its team's quota, whether its slots are destroyed ('1'), how many events, then these.
 local dropped, ended, next_at, used = {}, {}, {}, {}
 local function move(key, what, by)
     if by ~= 0 then
@@ -29,7 +29,7 @@ local function apply(key, first)
     end
 
     -- Nothing is refused from here on: a script is not rolled back.
-    local held, holds_now, moves = numbers(old[7]), numbers(ARGV[first + 13]), false
+    local held, holds_now, moves = numbers(old[7]), numbers(ARGV[first + 11]), false
     for n, what in ipairs(quantities) do
         local more = holds_now[n] - (held[n] or 0)
         moves = moves or more ~= 0
@@ -37,9 +37,10 @@ local function apply(key, first)
     end
     move(uses, 'moves', moves and 1 or 0)
     move(uses, 'live:' .. owner, is_live(old[4]) and -1 or 0)
-    redis.call('HSET', record, 'version', version, 'ops', with(old[3], operation), 'state', state, 'deadline', ARGV[first + 7],
-        'ended', ARGV[first + 8], 'look', ARGV[first + 9], 'forget', ARGV[first + 10], 'links', ARGV[first + 11],
-        'core', ARGV[first + 12], 'held', ARGV[first + 13])
+    local at, look, forget = unpack(ARGV, first + 7, first + 9)
+    -- Its deadline and its links are where they were, and matter no more.
+    redis.call('HSET', record, 'version', version, 'ops', with(old[3], operation), 'state', state, 'ended', at, 'look', look,
+        'forget', forget, 'core', ARGV[first + 10], 'held', ARGV[first + 11])
     local retry = old[9]
     if state ~= 'ended' and (old[6] or retry) then
         -- The journal has nothing more to say.
@@ -51,13 +52,12 @@ local function apply(key, first)
         end
         redis.call('HDEL', record, 'upload', 'retry', 'attempts')
     end
-    if ARGV[first + 14] == '1' then
+    if ARGV[first + 12] == '1' then
         dropped[#dropped + 1] = slots
     end
-    local at = after_end(state, ARGV[first + 8], retry, ARGV[first + 9], ARGV[first + 10], tonumber(old[5] or 0))
     ended[#ended + 1] = id
-    next_at[id] = sooner(at, tonumber(old[8])) or false
-    for n = first + 16, first + 15 + ARGV[first + 15] do
+    next_at[id] = sooner(after_end(state, at, retry, look, forget, tonumber(old[5] or 0)), tonumber(old[8])) or false
+    for n = first + 14, first + 13 + ARGV[first + 13] do
         redis.call('XADD', KEYS[3], '0-*', 'e', ARGV[n])
     end
     return 'applied'
@@ -66,7 +66,7 @@ end
 local answers, first = {}, 1
 for key = 4, #KEYS, 3 do
     answers[#answers + 1] = apply(key, first)
-    first = first + 16 + ARGV[first + 15]
+    first = first + 14 + ARGV[first + 13]
 end
 
 -- What they share, written once.
