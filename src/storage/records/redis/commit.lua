@@ -102,13 +102,7 @@ if state == 'uploading' or state == 'ended' then
         redis.call('HSET', record, 'upload', ARGV[15])
     end
 elseif old[4] == 'uploading' or old[4] == 'ended' then
-    -- The journal has nothing more to say.
-    for _, field in ipairs(redis.call('HKEYS', record)) do
-        if string.sub(field, 1, 2) == 'j:' then
-            redis.call('HDEL', record, field)
-        end
-    end
-    redis.call('HDEL', record, 'upload', 'retry', 'attempts')
+    drop_journal(record)
 end
 place(id, record, KEYS[5], KEYS[6])
 tell(KEYS[7], first)

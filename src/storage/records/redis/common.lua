@@ -81,6 +81,16 @@ local function numbers(text)
     return found
 end
 
+-- Takes the upload journal out of a record: it has nothing more to say.
+local function drop_journal(record)
+    for _, field in ipairs(redis.call('HKEYS', record)) do
+        if string.sub(field, 1, 2) == 'j:' then
+            redis.call('HDEL', record, field)
+        end
+    end
+    redis.call('HDEL', record, 'upload', 'retry', 'attempts')
+end
+
 -- What a team uses, in the order of `Quantity::ALL`.
 local quantities = { 'bytes', 'transfers', 'uploads' }
 

@@ -43,14 +43,8 @@ local function apply(key, first)
         'forget', forget, 'core', ARGV[first + 10], 'held', ARGV[first + 11])
     local retry = old[9]
     if state ~= 'ended' and (old[6] or retry) then
-        -- The journal has nothing more to say.
         retry = nil
-        for _, field in ipairs(redis.call('HKEYS', record)) do
-            if string.sub(field, 1, 2) == 'j:' then
-                redis.call('HDEL', record, field)
-            end
-        end
-        redis.call('HDEL', record, 'upload', 'retry', 'attempts')
+        drop_journal(record)
     end
     if ARGV[first + 12] == '1' then
         dropped[#dropped + 1] = slots
